@@ -1,0 +1,3 @@
+"""The `sparkml` command."""
+
+from __future__ import annotations

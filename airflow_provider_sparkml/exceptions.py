@@ -1,0 +1,175 @@
+"""Every exception this package raises; users' retry policies match on these classes, so they are public API.
+
+Two axes: *what* failed (input, the API server, the job, a deadline) and whether the same task may succeed if it is
+tried again: :class:`RetryableError` or :class:`PermanentError`.
+"""
+
+from __future__ import annotations
+
+
+class SparkMLError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class RetryableError(SparkMLError):
+    """The same task may well succeed when tried again: the cause lies outside of it."""
+
+
+class PermanentError(SparkMLError):
+    """Trying again without a change gives the same failure."""
+
+
+# --- bad input, found before anything is created -------------------------------------------------------------------
+
+
+class InvalidManifestError(PermanentError, ValueError):
+    """A manifest or a parameter is wrong; the message names the field, its value and the fix."""
+
+
+class UnknownResourceError(PermanentError, LookupError):
+    """No kind of that apiVersion and name is registered."""
+
+
+class InvalidConnectionError(PermanentError, ValueError):
+    """The Airflow connection, or the kubeconfig it points at, cannot be used; the message names the field."""
+
+
+# --- the API server ------------------------------------------------------------------------------------------------
+
+
+class ApiError(SparkMLError):
+    """The API server refused a request.
+
+    :param message: the first line, cause first.
+    :param status: HTTP status, 0 when no answer came.
+    :param reason: ``reason`` of the Status body.
+    :param causes: ``(reason, field, message)`` of each cause in the Status body.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 0, reason: str = "", causes: tuple[tuple[str, str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.causes = causes
+
+
+class ApiUnavailableError(ApiError, RetryableError):
+    """The API server could not be reached, or kept answering 429 or 5xx, until the retries were used up."""
+
+
+class UnauthorizedError(ApiError, PermanentError):
+    """401: the credentials are not accepted, also after they were read anew."""
+
+
+class ForbiddenError(ApiError, PermanentError):
+    """403: RBAC or admission refused the request; the message names verb, resource and namespace."""
+
+
+class QuotaExceededError(ForbiddenError, RetryableError):
+    """403 by a ResourceQuota: there may be room later."""
+
+
+class NotFoundError(ApiError, PermanentError):
+    """404: no such object."""
+
+
+class NamespaceNotFoundError(NotFoundError):
+    """404: the namespace does not exist."""
+
+
+class ResourceTypeNotFoundError(NotFoundError):
+    """404: the API server does not know the resource type: its CRD is not installed."""
+
+
+class ConflictError(ApiError, RetryableError):
+    """409: somebody changed the object meanwhile, or owns the field."""
+
+
+class AlreadyExistsError(ApiError, PermanentError):
+    """409: an object of that name exists."""
+
+
+class GoneError(ApiError, RetryableError):
+    """410: the resource version is too old; list again."""
+
+
+class InvalidObjectError(ApiError, InvalidManifestError):
+    """400 or 422: the API server does not accept the object; the message names the fields."""
+
+
+class NameTakenError(PermanentError):
+    """An object of the computed name exists and is not this task's."""
+
+
+# --- the job -------------------------------------------------------------------------------------------------------
+
+
+class JobFailedError(SparkMLError):
+    """A job ended without success; the message says why, and what to try."""
+
+
+class ApplicationError(JobFailedError, PermanentError):
+    """The program itself failed: a non-zero exit code of its own."""
+
+
+class OutOfMemoryError(JobFailedError, PermanentError):
+    """The kernel killed the main container for exceeding its memory limit (OOMKilled)."""
+
+
+class ImagePullError(JobFailedError, PermanentError):
+    """The image of a container cannot be pulled."""
+
+
+class SubmissionFailedError(JobFailedError, PermanentError):
+    """The operator could not submit the job."""
+
+
+class ContainerKilledError(JobFailedError, RetryableError):
+    """The main container was ended by a signal, and not for memory."""
+
+
+class EvictedError(JobFailedError, RetryableError):
+    """The main pod was evicted or preempted."""
+
+
+class NodeLostError(JobFailedError, RetryableError):
+    """The node of the main pod went away."""
+
+
+class JobDeletedError(JobFailedError, RetryableError):
+    """The job's object, or its main pod, was deleted by somebody else before the job ended."""
+
+
+# --- deadlines -----------------------------------------------------------------------------------------------------
+
+
+class JobTimeoutError(JobFailedError, TimeoutError):
+    """A deadline passed; the job has been deleted."""
+
+
+class QueueTimeoutError(JobTimeoutError, RetryableError):
+    """The job was not admitted within ``queue_timeout``."""
+
+
+class StartupTimeoutError(JobTimeoutError, RetryableError):
+    """The job was not running within ``startup_timeout``."""
+
+
+class ExecutionTimeoutError(JobTimeoutError, PermanentError):
+    """The job did not end within ``execution_timeout``."""
+
+
+# --- serving -------------------------------------------------------------------------------------------------------
+
+
+class ModelNotReadyError(JobFailedError, PermanentError):
+    """An InferenceService cannot become ready: its model does not load, or its spec is invalid."""
+
+
+# --- the local cluster ---------------------------------------------------------------------------------------------
+
+
+class LocalClusterError(SparkMLError):
+    """The local cluster cannot be started, stopped or used; the message says what to do."""

@@ -1,0 +1,233 @@
+"""What every kind of Kubernetes job has in common: its address, its phase, its verdict, and the registry of kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_sparkml.exceptions import UnknownResourceError
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as parsed from JSON or YAML."""
+
+
+class Phase(StrEnum):
+    """Where a job stands, in the same words for every kind.
+
+    ``QUEUED`` is waiting for admission (suspended, Kueue, YuniKorn, Volcano); ``PENDING`` is admitted but not running;
+    each has its own time-out. ``UNKNOWN`` is transient: it never ends a wait.
+    """
+
+    QUEUED = "QUEUED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a job in this phase never leaves it by itself."""
+        return self in (Phase.SUCCEEDED, Phase.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a kind's status says about the job, read by :attr:`Resource.read`.
+
+    :param phase: the phase common to all kinds.
+    :param state: the kind's own word for it, as the controller wrote it (``""`` while there is no status).
+    :param reason: a CamelCase word for why, when the status gives one.
+    :param message: the controller's own sentence, empty when it gives none.
+    :param attempt: which submission of the job this is; 0 before the first.
+    :param submission_id: identity of the current submission; changes on every rerun by the operator.
+    :param retryable: for ``FAILED``, whether the status alone shows that the same job may succeed next time.
+    :param pending_since: RFC 3339 time since when the job could have been starting; the start-up clock.
+    :param started_at: RFC 3339 time of the current submission, or empty.
+    :param finished_at: RFC 3339 time at which the job ended, or empty.
+    """
+
+    phase: Phase
+    state: str = ""
+    reason: str = ""
+    message: str = ""
+    attempt: int = 0
+    submission_id: str = ""
+    retryable: bool = False
+    pending_since: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as a JSON-safe dict; :meth:`from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
+        """Rebuild a verdict from :meth:`to_json`."""
+        return cls(**{**data, "phase": Phase(data["phase"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResource:
+    """Address of a resource type in the Kubernetes API.
+
+    :param group: API group, empty for the core group.
+    :param version: version within the group.
+    :param plural: plural name as it stands in URLs.
+    :param kind: ``kind`` of its objects.
+    :param namespaced: whether its objects live in a namespace.
+    """
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def full_name(self) -> str:
+        """The name kubectl takes without ambiguity: ``sparkapplications.sparkoperator.k8s.io``."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the URL path of the collection, of one object, or of one object's subresource."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        parts = [root]
+        if namespace is not None and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name is not None:
+            parts.append(name)
+        if subresource is not None:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRef:
+    """Identity of one object, JSON-safe so that triggers and XCom can carry it.
+
+    :param api_version: ``apiVersion`` of the object.
+    :param kind: ``kind`` of the object.
+    :param namespace: its namespace.
+    :param name: its name.
+    :param uid: its UID; an object of the same name with another UID is another object.
+    """
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, obj: Mapping[str, Any]) -> ResourceRef:
+        """Return the reference of an object as the API server returned it."""
+        meta = obj["metadata"]
+        return cls(obj["apiVersion"], obj["kind"], meta.get("namespace", ""), meta["name"], meta["uid"])
+
+    def to_json(self) -> dict[str, str]:
+        """Return the reference as a JSON-safe dict; ``ResourceRef(**data)`` is its inverse."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """Where a job's own log is to be read.
+
+    :param pod: name of the pod.
+    :param container: name of the container in it.
+    """
+
+    pod: str
+    container: str
+
+
+def _no_check(manifest: Manifest) -> None:
+    """Accept any manifest."""
+
+
+def _no_log(obj: Manifest) -> LogSource | None:
+    """Know of no log."""
+    return None
+
+
+def _no_facts(obj: Manifest) -> dict[str, Any]:
+    """Know nothing beyond the verdict."""
+    return {}
+
+
+def _no_selector(obj: Manifest) -> str:
+    """Know of no pods."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind, described once as data and pure functions; operators, sensors, triggers and cleanup share it.
+
+    :param api: the address of its type.
+    :param read: its object → a :class:`Verdict`.
+    :param check: refuses a manifest for which no wait could be right; raises ``InvalidManifestError``.
+    :param log_source: its object → where the job's log is now, or ``None`` while there is none.
+    :param facts: its object → the kind's own entries of the XCom result.
+    :param pod_selector: its object → label selector of all the job's pods, for diagnosis.
+    :param main_container: name of the container whose exit code is the job's.
+    :param progress: its object → ``(pod, port)`` of Spark's REST API, when it has one.
+    """
+
+    api: ApiResource
+    read: Callable[[Manifest], Verdict]
+    check: Callable[[Manifest], None] = _no_check
+    log_source: Callable[[Manifest], LogSource | None] = _no_log
+    facts: Callable[[Manifest], dict[str, Any]] = _no_facts
+    pod_selector: Callable[[Manifest], str] = _no_selector
+    main_container: str = ""
+    progress: Callable[[Manifest], tuple[str, int] | None] = field(default=lambda obj: None)
+
+
+_REGISTRY: dict[tuple[str, str], Resource] = {}
+
+
+def register(resource: Resource) -> Resource:
+    """Make a kind known to :func:`resource_for` and return it."""
+    _REGISTRY[(resource.api.api_version, resource.api.kind)] = resource
+    return resource
+
+
+def resource_for(api_version: str, kind: str) -> Resource:
+    """Return the description of a kind.
+
+    :raises UnknownResourceError: when no module has registered it.
+    """
+    try:
+        return _REGISTRY[(api_version, kind)]
+    except KeyError:
+        known = ", ".join(sorted(f"{k} ({v})" for v, k in _REGISTRY))
+        raise UnknownResourceError(
+            f"no resource {kind!r} of apiVersion {api_version!r} is known; known are: {known}"
+        ) from None
+
+
+__all__ = [
+    "ApiResource",
+    "LogSource",
+    "Manifest",
+    "Phase",
+    "Resource",
+    "ResourceRef",
+    "Verdict",
+    "register",
+    "resource_for",
+]
