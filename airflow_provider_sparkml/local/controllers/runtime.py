@@ -1,0 +1,224 @@
+"""How a controller runs: watched changes become keys, each key is reconciled by itself, a failure is tried again later."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.exceptions import AlreadyExistsError, ApiError, ConflictError, GoneError
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.core import EVENT
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""Namespace and name of the object that a controller looks after."""
+
+Reconcile = Callable[[str, str], Awaitable[float | None]]
+"""Brings the world nearer to one object's spec; returns after how many seconds to look again, if at all.
+
+It reads what it needs from the API server anew, so that it never acts on an old copy.
+"""
+
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 10.0
+
+
+def own_key(obj: Manifest) -> Iterable[Key]:
+    """Return the object's own key."""
+    yield obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+def owner_key(kind: str) -> Callable[[Manifest], Iterable[Key]]:
+    """Return a function that maps an object to the key of the controller of this kind that owns it."""
+
+    def keys(obj: Manifest) -> Iterable[Key]:
+        owner = controller_of(obj)
+        if owner and owner["kind"] == kind:
+            yield obj["metadata"]["namespace"], owner["name"]
+
+    return keys
+
+
+def controller_of(obj: Manifest) -> Manifest | None:
+    """Return the owner reference marked ``controller``, or ``None``."""
+    owners: list[Manifest] = obj["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def owner_reference(owner: Manifest) -> Manifest:
+    """Return the reference by which an object belongs to ``owner`` and is deleted with it."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def now() -> str:
+    """Return the present time as Kubernetes writes it: RFC 3339 in UTC, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A type to watch.
+
+    :param api: the type.
+    :param keys: which of the controller's objects a change of such an object concerns.
+    """
+
+    api: ApiResource
+    keys: Callable[[Manifest], Iterable[Key]] = own_key
+
+
+class Controller:
+    """Runs ``reconcile`` for every object that changed, in all namespaces, until it is cancelled.
+
+    :param name: for the log.
+    :param client: the API server.
+    :param sources: what to watch.
+    :param reconcile: called for one key at a time; different keys run side by side.
+    :param workers: how many keys are reconciled at once.
+    """
+
+    def __init__(
+        self, name: str, client: KubernetesClient, sources: Sequence[Source], reconcile: Reconcile, *, workers: int = 4
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._sources = sources
+        self._reconcile = reconcile
+        self._slots = asyncio.Semaphore(workers)
+        self._woken: dict[Key, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """Watch and reconcile for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for source in self._sources:
+                tasks.create_task(self._follow(source, tasks), name=f"{self.name} watches {source.api.plural}")
+
+    async def _follow(self, source: Source, tasks: asyncio.TaskGroup) -> None:
+        async for key in changed_keys(self._client, source):
+            if key in self._woken:
+                self._woken[key].set()
+            else:
+                self._woken[key] = asyncio.Event()
+                tasks.create_task(self._tend(key), name=f"{self.name} {'/'.join(key)}")
+
+    async def _tend(self, key: Key) -> None:
+        """Reconcile one key until nothing is left to do for it."""
+        woken = self._woken[key]
+        failures = 0
+        while True:
+            woken.clear()
+            try:
+                async with self._slots:
+                    again = await self._reconcile(*key)
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - one object's trouble must not stop the others
+                again = min(FIRST_RETRY_SECONDS * 2**failures, LAST_RETRY_SECONDS)
+                failures += 1
+                self._report(key, error, again)
+            if again is None and not woken.is_set():
+                del self._woken[key]
+                return
+            try:
+                await asyncio.wait_for(woken.wait(), again)
+            except TimeoutError:
+                continue
+
+    def _report(self, key: Key, error: Exception, again: float) -> None:
+        what = f"{self.name}: {'/'.join(key)}: {error}; again in {again:.1f} s"
+        if isinstance(error, ConflictError):  # somebody was quicker: the ordinary course of things
+            log.debug(what)
+        elif isinstance(error, ApiError):
+            log.warning(what)
+        else:
+            log.error(what, exc_info=error)
+
+
+async def changed_keys(client: KubernetesClient, source: Source) -> AsyncIterator[Key]:
+    """Yield the keys that every change of a type concerns, at first those of all objects, for ever.
+
+    After a cut or a 410 all objects are listed again, and what went away meanwhile is yielded, too.
+    """
+    known: dict[str, tuple[Key, ...]] = {}
+    failures = 0
+    while True:
+        try:
+            listing = await client.list(source.api)
+            failures = 0
+            gone = known
+            known = {obj["metadata"]["uid"]: tuple(source.keys(obj)) for obj in listing.items}
+            for key in dict.fromkeys(key for keys in (*gone.values(), *known.values()) for key in keys):
+                yield key
+            version = listing.resource_version
+            while True:
+                async for event in client.watch(source.api, resource_version=version):
+                    obj = event["object"]
+                    version = obj["metadata"]["resourceVersion"]
+                    if event["type"] == "BOOKMARK":
+                        continue
+                    before = known.pop(obj["metadata"]["uid"], ())
+                    after = tuple(source.keys(obj))
+                    if event["type"] != "DELETED":
+                        known[obj["metadata"]["uid"]] = after
+                    for key in dict.fromkeys((*before, *after)):
+                        yield key
+        except GoneError:
+            continue
+        except ApiError as error:
+            pause = min(FIRST_RETRY_SECONDS * 2**failures, LAST_RETRY_SECONDS)
+            failures += 1
+            log.warning("watch of %s: %s; again in %.1f s", source.api.plural, error, pause)
+            await asyncio.sleep(pause)
+
+
+async def record_event(
+    client: KubernetesClient, obj: Manifest, kind: Literal["Normal", "Warning"], reason: str, message: str, source: str
+) -> None:
+    """Tell what happened to an object as an Event; the same thing told again is counted, not repeated.
+
+    :param obj: the object it happened to.
+    :param kind: ``Normal`` or ``Warning``.
+    :param reason: a CamelCase word.
+    :param message: a sentence.
+    :param source: name of the controller.
+    """
+    meta = obj["metadata"]
+    digest = hashlib.sha256(f"{meta['uid']}/{kind}/{reason}/{message}".encode()).hexdigest()[:16]
+    name, namespace, when = f"{meta['name'][:200]}.{digest}", meta["namespace"], now()
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": obj["apiVersion"],
+            "kind": obj["kind"],
+            "namespace": namespace,
+            "name": meta["name"],
+            "uid": meta["uid"],
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message,
+        "source": {"component": source},
+        "firstTimestamp": when,
+        "lastTimestamp": when,
+        "count": 1,
+    }
+    try:
+        await client.create(EVENT, event, namespace)
+    except AlreadyExistsError:
+        told = await client.get(EVENT, name, namespace)
+        await client.patch(EVENT, name, {"count": told.get("count", 1) + 1, "lastTimestamp": when}, namespace)
