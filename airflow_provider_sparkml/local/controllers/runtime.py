@@ -1,4 +1,4 @@
-"""How a controller runs: watched changes become keys, each key is reconciled by itself, a failure is tried again later."""
+"""How a controller runs: watched changes become keys, each key is reconciled by itself, failures are tried again."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def changed_keys(client: KubernetesClient, source: Source) -> AsyncIterato
                 yield key
             version = listing.resource_version
             while True:
-                async for event in client.watch(source.api, resource_version=version):
+                async for event in client.watch(source.api, None, resource_version=version):
                     obj = event["object"]
                     version = obj["metadata"]["resourceVersion"]
                     if event["type"] == "BOOKMARK":
@@ -185,7 +185,13 @@ async def changed_keys(client: KubernetesClient, source: Source) -> AsyncIterato
 
 
 async def record_event(
-    client: KubernetesClient, obj: Manifest, kind: Literal["Normal", "Warning"], reason: str, message: str, source: str
+    client: KubernetesClient,
+    obj: Manifest,
+    kind: Literal["Normal", "Warning"],
+    *,
+    reason: str,
+    message: str,
+    source: str,
 ) -> None:
     """Tell what happened to an object as an Event; the same thing told again is counted, not repeated.
 
