@@ -56,7 +56,13 @@ class ApiError(SparkMLError):
 
 
 class ApiUnavailableError(ApiError, RetryableError):
-    """The API server could not be reached, or kept answering 429 or 5xx, until the retries were used up."""
+    """The API server could not be reached, or kept answering 429 or 5xx, until the retries were used up.
+
+    ``retry_after`` is how many seconds the server asked to wait; ``sent`` tells whether the request may have reached it.
+    """
+
+    retry_after: float = 0.0
+    sent: bool = True
 
 
 class UnauthorizedError(ApiError, PermanentError):
@@ -138,8 +144,20 @@ class NodeLostError(JobFailedError, RetryableError):
     """The node of the main pod went away."""
 
 
+class ExecutorsLostError(JobFailedError, RetryableError):
+    """Executors were killed, evicted or lost with their nodes until a stage failed."""
+
+
 class JobDeletedError(JobFailedError, RetryableError):
     """The job's object, or its main pod, was deleted by somebody else before the job ended."""
+
+
+class TriggerError(RetryableError):
+    """The wait in the triggerer broke off for a reason of its own; the job may well be running, and a retry finds it."""
+
+
+class TaskKilledError(RetryableError):
+    """The worker was told to end the task; its job has been deleted."""
 
 
 # --- deadlines -----------------------------------------------------------------------------------------------------

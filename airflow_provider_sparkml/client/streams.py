@@ -1,0 +1,64 @@
+"""Answers that do not end by themselves: the events of a watch and the lines of a log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from airflow_provider_sparkml.client.errors import error_from_status
+from airflow_provider_sparkml.client.requests import Request
+from airflow_provider_sparkml.client.transport import Transport
+from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError
+
+_WATCH_SLACK_SECONDS = 15
+_LONGEST_LOG_LINE = 256 * 1024
+
+
+async def watch_events(transport: Transport, request: Request, timeout_seconds: int) -> AsyncIterator[dict[str, Any]]:
+    """Yield the events of a watch until the server ends it.
+
+    :param timeout_seconds: after how long the server was asked to end it; a silence beyond that is a dead peer.
+    :raises ApiError: an ERROR event, by its status; ``ApiUnavailableError`` also for an event cut off in the middle.
+    """
+    async with transport.stream(request, read_seconds=timeout_seconds + _WATCH_SLACK_SECONDS) as content:
+        async for line in _lines(content, longest=None):
+            try:
+                event: dict[str, Any] = json.loads(line)
+            except ValueError:
+                raise ApiUnavailableError(f"the watch was cut off in the middle of an event ({request.call})") from None
+            if event.get("type") == "ERROR":
+                status = event.get("object") or {}
+                raise error_from_status(request.call, int(status.get("code") or 500), status)
+            yield event
+
+
+async def log_lines(transport: Transport, request: Request, *, follow: bool) -> AsyncIterator[str]:
+    """Yield the lines of a container's log; a line beyond 256 KiB comes in pieces.
+
+    :param follow: whether silence is normal; keep-alive probes then notice a dead peer.
+    """
+    try:
+        async with transport.stream(request, read_seconds=None if follow else 60.0) as content:
+            async for line in _lines(content, longest=_LONGEST_LOG_LINE):
+                yield line.decode(errors="replace").removesuffix("\r")
+    except ApiError as error:
+        if error.status == 400 and "waiting to start" in str(error):
+            return  # no log yet is no error: an API server without that kubelet answers 204 to the same question
+        raise
+
+
+async def _lines(content: aiohttp.StreamReader, *, longest: int | None) -> AsyncIterator[bytes]:
+    """Yield lines without their ends, however chunks cut them; aiohttp's own readline refuses long ones."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+        while longest is not None and len(rest) > longest:
+            yield rest[:longest]
+            rest = rest[longest:]
+    if rest:
+        yield rest
