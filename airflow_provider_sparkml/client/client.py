@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, quote
@@ -294,7 +294,7 @@ class KubernetesClient:
         limit_bytes: int | None = None,
         timestamps: bool = False,
         previous: bool = False,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Yield the lines of a container's log, without their line ends; none while the container has not started.
 
         :param follow: go on until the container ends.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -35,7 +35,7 @@ async def watch_events(transport: Transport, request: Request, timeout_seconds: 
             yield event
 
 
-async def log_lines(transport: Transport, request: Request, *, follow: bool) -> AsyncIterator[str]:
+async def log_lines(transport: Transport, request: Request, *, follow: bool) -> AsyncGenerator[str, None]:
     """Yield the lines of a container's log; a line beyond 256 KiB comes in pieces.
 
     :param follow: whether silence is normal; keep-alive probes then notice a dead peer.

@@ -1,0 +1,241 @@
+"""The end of a task: the outcome consumed, the result or the one exception that says why, and what is left cleaned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
+from airflow_provider_sparkml.jobs.advice import explained
+from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
+from airflow_provider_sparkml.jobs.diagnose import Cause, classify, classify_deleted, classify_expired, failed_pods
+from airflow_provider_sparkml.jobs.evidence import Evidence, container_state, gather, read_pod, tail
+from airflow_provider_sparkml.jobs.log import JobLog
+from airflow_provider_sparkml.jobs.log_errors import excerpt
+from airflow_provider_sparkml.jobs.outcome import Outcome
+from airflow_provider_sparkml.jobs.warning_events import describe_event
+from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef
+
+if TYPE_CHECKING:
+    from airflow_provider_sparkml.client.client import KubernetesClient
+
+RESULT_BYTES = 4096
+"""What the kubelet keeps of a termination message."""
+_LOG_LINES = 30
+_MOST_LOG_LINES = 80
+_EVENTS = 8
+
+
+async def finish(
+    client: KubernetesClient, resource: Resource, outcome: Outcome, *, on_finish: OnFinish, log: JobLog
+) -> dict[str, Any]:
+    """Turn an outcome into the task's result, or into the exception that says why there is none.
+
+    The object is marked as consumed before anything is deleted. Until then a crash loses nothing: the next try adopts
+    the object and comes here again.
+
+    :param client: the cluster.
+    :param resource: the kind.
+    :param outcome: what :func:`~.wait.wait` returned.
+    :param on_finish: ``delete`` the object, ``delete_on_success``, or ``keep`` it. A job that a deadline ended is
+        deleted whatever this says, since nothing else stops it.
+    :param log: the task's log.
+    :return: ``name, namespace, uid, phase, attempts, submission_id, started_at, finished_at``, the kind's own facts
+        (``spark_application_id, driver_pod, ui_url``) and ``result``: what the main container wrote to its termination
+        message, parsed as JSON; text that is not JSON comes back as a string; ``None`` when it wrote nothing.
+    :raises JobFailedError: the subclass says why; its first line is the cause.
+    :raises ApiUnavailableError: the API server is away; the object is left unconsumed.
+    """
+    obj = await _reread(client, resource, outcome.ref)
+    seen = resource.read(obj) if obj is not None else None
+    if outcome.expired and seen is not None and seen.phase.is_terminal:
+        # It ended between the deadline and now; what it did counts.
+        outcome = replace(outcome, verdict=seen, expired="")
+    if outcome.deleted or outcome.expired or outcome.verdict.phase is Phase.FAILED:
+        await _fail(client, resource, outcome, obj, on_finish=on_finish, log=log)
+    if outcome.verdict.phase is not Phase.SUCCEEDED:
+        raise ValueError(f"a wait does not end in phase {outcome.verdict.phase}")
+    result = await _succeed(client, resource, outcome, obj, log)
+    if obj is not None:
+        await mark_consumed(client, resource, outcome.ref, log)
+        if wants_deletion(on_finish, Phase.SUCCEEDED):
+            await delete_job(client, resource, outcome.ref, log)
+    return result
+
+
+def parse_result(message: str) -> Any:
+    """Return what a termination message says: parsed JSON, or the text itself where it is not JSON; empty is ``None``.
+
+    ``NaN`` and ``Infinity`` are not JSON (RFC 8259), and XCom cannot store them.
+    """
+    text = message.strip()
+    if not text:
+        return None
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+async def _reread(client: KubernetesClient, resource: Resource, ref: ResourceRef) -> Manifest | None:
+    """Return the job's object as it is now, or ``None`` when it is gone."""
+    try:
+        with explained("get", resource.api, ref.namespace):
+            obj = await client.get(resource.api, ref.name, ref.namespace)
+    except NotFoundError:
+        return None
+    return obj if obj["metadata"]["uid"] == ref.uid else None
+
+
+async def _succeed(
+    client: KubernetesClient, resource: Resource, outcome: Outcome, obj: Manifest | None, log: JobLog
+) -> dict[str, Any]:
+    """Build the result of a job that succeeded."""
+    ref, verdict = outcome.ref, outcome.verdict
+    if obj is None:
+        log.warning("%s succeeded and was deleted before its result was read (a short timeToLiveSeconds?)", ref)
+    known = obj or _stub(ref)
+    result = None if obj is None else await _result(client, resource, ref, known, log)
+    if not outcome.log_shown:
+        await _show_tail(client, resource, ref, known, log)
+    return {
+        "name": ref.name,
+        "namespace": ref.namespace,
+        "uid": ref.uid,
+        "phase": str(verdict.phase),
+        "attempts": verdict.attempt,
+        "submission_id": verdict.submission_id,
+        "started_at": verdict.started_at,
+        "finished_at": verdict.finished_at,
+        **resource.facts(known),
+        "result": result,
+    }
+
+
+async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef, obj: Manifest, log: JobLog) -> Any:
+    """Return the job's own result; where it cannot be read, the job has succeeded all the same."""
+    source = resource.log_source(obj)
+    if source is None:
+        return None
+    try:
+        pod = await read_pod(client, ref.namespace, source.pod)
+    except ApiUnavailableError:
+        # Nothing is consumed yet: the next try reads it.
+        raise
+    except ApiError as error:
+        log.warning("The result was not read: %s\nThe connection's user needs the verb `get` on pods.", error)
+        return None
+    if pod is None:
+        log.warning("The result was not read: pod %s is gone", source.pod)
+        return None
+    message = str((container_state(pod, source.container).get("terminated") or {}).get("message", ""))
+    result = parse_result(message)
+    if isinstance(result, str) and len(message.encode()) >= RESULT_BYTES:
+        log.warning("The result was cut by Kubernetes at %d bytes: write less to SPARKML_RESULT_PATH", RESULT_BYTES)
+    return result
+
+
+async def _show_tail(
+    client: KubernetesClient, resource: Resource, ref: ResourceRef, obj: Manifest, log: JobLog
+) -> None:
+    """Write the end of the log of a job that was not followed to its end."""
+    try:
+        lines = await tail(client, ref.namespace, resource.log_source(obj), _LOG_LINES)
+    except ApiError as error:
+        log.info("The end of the driver's log was not read: %s", str(error).splitlines()[0])
+        return
+    for line in excerpt(lines, _LOG_LINES, _LOG_LINES):
+        log.info("[driver] %s", line)
+
+
+async def _fail(
+    client: KubernetesClient,
+    resource: Resource,
+    outcome: Outcome,
+    obj: Manifest | None,
+    *,
+    on_finish: OnFinish,
+    log: JobLog,
+) -> NoReturn:
+    """Find the cause, consume and clean up, and raise."""
+    ref = outcome.ref
+    evidence = await gather(client, resource, ref, obj or _stub(ref), outcome.verdict)
+    if outcome.expired:
+        cause = classify_expired(evidence, outcome.expired)
+    elif outcome.deleted:
+        cause = classify_deleted(evidence)
+    else:
+        cause = classify(evidence)
+    kept = obj is not None and not outcome.expired and not wants_deletion(on_finish, Phase.FAILED)
+    if obj is not None:
+        await mark_consumed(client, resource, ref, log)
+        if outcome.expired:
+            await kill(client, ref, log=log)
+        elif not kept:
+            await delete_job(client, resource, ref, log)
+    raise cause.error(report(resource, evidence, cause, kept=kept))
+
+
+def report(resource: Resource, evidence: Evidence, cause: Cause, *, kept: bool) -> str:
+    """Return the message of the exception: the cause, what the cluster said, and what to try.
+
+    :param kept: whether the object and its pods are still there to be looked at.
+    """
+    ref, verdict = evidence.ref, evidence.verdict
+    lines = [cause.summary, ""]
+    state = f", state {verdict.state}" if verdict.state else ""
+    lines.append(f"{ref} (uid {ref.uid}): {verdict.phase}{state}, attempt {verdict.attempt}")
+    if verdict.message:
+        lines += [f"  {line}" for line in excerpt(verdict.message.splitlines(), _LOG_LINES, _LOG_LINES)]
+    if evidence.pod is not None:
+        lines.append(_describe_pod(evidence))
+    lines += [f"  {line}" for line in failed_pods(evidence)]
+    if evidence.events:
+        lines += ["Last warning events:", *(f"  {describe_event(event)}" for event in evidence.events[-_EVENTS:])]
+    if evidence.log:
+        lines.append(f"Last lines of the {evidence.role}'s log:")
+        lines += [f"  | {line}" for line in excerpt(evidence.log, _LOG_LINES, _MOST_LOG_LINES)]
+    lines += [f"Not read: {what}" for what in evidence.unread]
+    lines.append(f"What to try: {cause.advice}")
+    if kept:
+        lines.append(f"  kubectl describe {resource.api.full_name} -n {ref.namespace} {ref.name}")
+        if evidence.pod is not None:
+            lines.append(
+                f"  kubectl logs -n {ref.namespace} {evidence.pod['metadata']['name']} -c {evidence.container}"
+            )
+    else:
+        lines.append('  Its object and pods are deleted; to look at them next time: on_finish="delete_on_success"')
+    return "\n".join(lines)
+
+
+def _describe_pod(evidence: Evidence) -> str:
+    """Return one line on the main pod and its main container."""
+    pod = evidence.pod or {}
+    status = pod.get("status") or {}
+    parts = [f"  pod {pod['metadata']['name']}: {status.get('phase', 'Unknown')}"]
+    node = (pod.get("spec") or {}).get("nodeName")
+    if node:
+        parts.append(f"on {node}")
+    if evidence.exit is not None:
+        parts.append(f"exit code {evidence.exit.code} ({evidence.exit.reason or 'no reason given'})")
+    waiting = evidence.container_state.get("waiting") or {}
+    if waiting.get("reason"):
+        parts.append(f"waiting: {waiting['reason']}")
+    return ", ".join(parts)
+
+
+def _stub(ref: ResourceRef) -> Manifest:
+    """Return what is still known of an object that is gone: enough to find pods by its name."""
+    return {
+        "apiVersion": ref.api_version,
+        "kind": ref.kind,
+        "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid},
+    }
+
+
+__all__ = ["OnFinish", "finish", "kill", "parse_result", "report"]

@@ -1,0 +1,286 @@
+"""Waiting for a job to end: one coroutine, awaited by the trigger when deferred and by the worker when not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
+from airflow_provider_sparkml.jobs.advice import controller_of, explained
+from airflow_provider_sparkml.jobs.follow import DriverLog
+from airflow_provider_sparkml.jobs.log import JobLog
+from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
+from airflow_provider_sparkml.jobs.progress import Progress
+from airflow_provider_sparkml.jobs.rounds import Rounds, rounds
+from airflow_provider_sparkml.jobs.warning_events import WarningEvents
+from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef, Verdict
+from airflow_provider_sparkml.resources.core import POD
+
+if TYPE_CHECKING:
+    from airflow_provider_sparkml.client.client import KubernetesClient
+    from airflow_provider_sparkml.client.watch import WatchHub
+
+OnChange = Callable[[Manifest], Awaitable[None]]
+"""What a caller of :func:`wait` does with a changed object."""
+UNTOUCHED_SECONDS = 30.0
+"""After how long without any status a wait says that no controller seems to care."""
+_API_AWAY_SECONDS = 10.0
+
+
+async def wait(
+    client: KubernetesClient,
+    hub: WatchHub,
+    resource: Resource,
+    ref: ResourceRef,
+    deadlines: Deadlines,
+    *,
+    log: JobLog,
+    on_change: OnChange | None = None,
+) -> Outcome:
+    """Wait until a job ends, is deleted, or a deadline passes; tell the task's log what happens meanwhile.
+
+    It costs no request and no timer of its own but one for the deadline: the hub's shared watch brings every change.
+    It may be cancelled and started anew, in another process too: all it knows it reads from the object.
+
+    :param client: the cluster.
+    :param hub: the shared watch.
+    :param resource: the kind.
+    :param ref: the job.
+    :param deadlines: when to give up. The job is left as it is then: :func:`~.finish.finish` deletes it.
+    :param log: the task's log: phase changes, warning events, the driver's log, progress.
+    :param on_change: awaited with the object whenever its phase, its run or its facts have changed, at the end too;
+        what it raises ends the wait.
+    :return: how it ended; a failed job is an outcome too.
+    :raises ForbiddenError: reading the job is not allowed.
+    """
+    job = WatchedJob(client, resource, ref, deadlines, log, on_change=on_change)
+    job.rounds.join(job)
+    try:
+        outcome = await _until_end(job, hub)
+        return await job.finish(outcome)
+    finally:
+        # Cancelled or not, nothing that this wait opened outlives it.
+        await job.rounds.leave(job)
+        await job.close()
+
+
+async def _until_end(job: WatchedJob, hub: WatchHub) -> Outcome:
+    """Follow the object until it says how the wait ends, or the deadline in force does."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            changes = hub.follow(job.resource.api, job.ref.namespace, job.ref.name)
+            async with asyncio.timeout(None) as limit, aclosing(changes):
+                async for obj in changes:
+                    ended = await job.observe(obj)
+                    if ended is not None:
+                        return ended
+                    deadline = job.deadline()
+                    limit.reschedule(None if deadline is None else loop.time() + deadline[0] - time.time())
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            expired = job.expired()
+            if expired is not None:
+                return expired
+            # The wall clock was set back meanwhile: it is not time yet.
+
+
+class WatchedJob:
+    """One job as one wait knows it; small, since a triggerer holds a thousand."""
+
+    __slots__ = (
+        "_client", "_deadlines", "_driver_log", "_events", "_hinted", "_known", "_log", "_obj", "_on_change", "_pod",
+        "_progress", "_told", "_verdict", "ref", "resource", "rounds",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        resource: Resource,
+        ref: ResourceRef,
+        deadlines: Deadlines,
+        log: JobLog,
+        *,
+        on_change: OnChange | None = None,
+    ) -> None:
+        self.resource = resource
+        self.ref = ref
+        self.rounds: Rounds = rounds()
+        self._client = client
+        self._deadlines = deadlines
+        self._log = log
+        self._on_change = on_change
+        self._obj: Manifest | None = None
+        self._verdict = self._known = Verdict(Phase.UNKNOWN)
+        self._told = ""
+        self._hinted = False
+        self._pod = ("", "")
+        # Made in the first visit that needs them: in a crowd most waits never do.
+        self._driver_log: DriverLog | None = None
+        self._progress: Progress | None = None
+        self._events: WarningEvents | None = None
+
+    async def observe(self, obj: Manifest | None) -> Outcome | None:
+        """Take note of the object as it is now; return the outcome if it ends the wait."""
+        if obj is None or obj["metadata"]["uid"] != self.ref.uid:
+            # The shared cache may still be behind a creation that is only milliseconds old, so the API has the word.
+            obj = await self._read()
+            if obj is None:
+                self._log.warning("%s was deleted while it was %s", self.ref, self._verdict.phase)
+                return Outcome(self.ref, self._verdict, deleted=True)
+        before, known = self._verdict, self._obj and self.resource.facts(self._obj)
+        self._obj, self._verdict = obj, self._clocked(obj)
+        self._tell()
+        moved = (before.phase, before.submission_id) != (self._verdict.phase, self._verdict.submission_id)
+        if self._on_change is not None and (moved or known != self.resource.facts(obj)):
+            await self._on_change(obj)
+        if self._verdict.phase.is_terminal:
+            return Outcome(self.ref, self._verdict)
+        if moved:
+            self.rounds.urge(self)
+        return None
+
+    def deadline(self) -> tuple[float, Expired] | None:
+        """Return the deadline in force now, as epoch seconds and its name; UNKNOWN leaves the one before it running."""
+        return self._deadlines.next(self._known)
+
+    def expired(self) -> Outcome | None:
+        """Return the outcome if the deadline in force has passed."""
+        deadline = self.deadline()
+        if deadline is None or deadline[0] > time.time():
+            return None
+        self._log.warning("%s: the %s deadline has passed while it was %s", self.ref, deadline[1], self._verdict.phase)
+        return Outcome(self.ref, self._verdict, expired=deadline[1])
+
+    async def visit(self) -> None:
+        """Fetch live detail; the rounds say when. Nothing in here can end or fail the wait."""
+        obj, verdict = self._obj, self._verdict
+        if obj is None or verdict.phase.is_terminal:
+            return
+        self._hint()
+        if verdict.phase is Phase.RUNNING:
+            if self._driver_log is None:
+                self._driver_log = DriverLog(self._client, self.ref, self.rounds, self._log)
+                self._progress = Progress(self._client, self.ref.namespace, self._log)
+            await self._driver_log.visit(verdict.submission_id, self.resource.log_source(obj))
+            if self._progress is not None:
+                await self._progress.visit(verdict.submission_id, self.resource.progress(obj))
+            return
+        if self._events is None:
+            self._events = WarningEvents(self._client, self.ref.namespace, self._log)
+        pod_uid = await self._pod_uid(obj)
+        await self._events.visit(self.ref.uid, *([pod_uid] if pod_uid else []))
+
+    async def finish(self, outcome: Outcome) -> Outcome:
+        """Read the followed log to its end, and return the outcome with that noted."""
+        if self._driver_log is None or outcome.deleted:
+            return outcome
+        return replace(outcome, log_shown=await self._driver_log.finish())
+
+    async def close(self) -> None:
+        """End the log stream, if one is open."""
+        if self._driver_log is not None:
+            await self._driver_log.close()
+
+    async def _read(self) -> Manifest | None:
+        """Ask the API server itself for the job; ``None`` when it is gone."""
+        api, namespace = self.resource.api, self.ref.namespace
+        while True:
+            try:
+                with explained("get", api, namespace):
+                    obj = await self._client.get(api, self.ref.name, namespace)
+            except NotFoundError:
+                return None
+            except ApiUnavailableError:
+                # The client has used up its retries. The job goes on without the API server, and so does its wait.
+                await asyncio.sleep(_API_AWAY_SECONDS)
+                continue
+            return obj if obj["metadata"]["uid"] == self.ref.uid else None
+
+    def _clocked(self, obj: Manifest) -> Verdict:
+        """Return the verdict; one that is pending always has a start-up clock."""
+        verdict = self.resource.read(obj)
+        if verdict.phase is Phase.PENDING and epoch(verdict.pending_since) is None:
+            verdict = replace(verdict, pending_since=obj["metadata"].get("creationTimestamp", ""))
+        if verdict.phase is not Phase.UNKNOWN:
+            self._known = verdict
+        return verdict
+
+    async def _pod_uid(self, obj: Manifest) -> str:
+        """Return the UID of the main pod, read once per pod; empty while there is none."""
+        source = self.resource.log_source(obj)
+        if source is None:
+            return ""
+        key = f"{self._verdict.submission_id}/{source.pod}"
+        if self._pod[0] != key:
+            try:
+                pod = await self._client.get(POD, source.pod, self.ref.namespace)
+            except ApiError:
+                # Not there yet, or not ours to read: the job's own events remain.
+                return ""
+            self._pod = (key, pod["metadata"]["uid"])
+        return self._pod[1]
+
+    def _tell(self) -> None:
+        """Write a line if the verdict says something new."""
+        line = describe(self._verdict, self._obj or {})
+        if line == self._told:
+            return
+        self._told = line
+        deadline = self.deadline()
+        until = (
+            f"; {deadline[1]} deadline {_clock(deadline[0])}"
+            if deadline and not self._verdict.phase.is_terminal
+            else ""
+        )
+        self._log.info("%s: %s%s", self.ref, line, until)
+
+    def _hint(self) -> None:
+        """Say once that nobody seems to act on the job."""
+        created = epoch((self._obj or {}).get("metadata", {}).get("creationTimestamp", ""))
+        if self._hinted or self._verdict.state or created is None or time.time() - created < UNTOUCHED_SECONDS:
+            return
+        self._hinted = True
+        api = self.resource.api
+        self._log.warning(
+            "%s has no status after %d s: no controller has touched it. Is %s running, does it watch namespace %s, "
+            "is its webhook reachable? kubectl describe %s -n %s %s",
+            self.ref, time.time() - created, controller_of(api), self.ref.namespace,
+            api.full_name, self.ref.namespace, self.ref.name,
+        )  # fmt: skip
+
+
+def describe(verdict: Verdict, obj: Manifest) -> str:
+    """Return one line on where a job stands: phase, the kind's own word for it, attempt, and why."""
+    metadata = obj.get("metadata", {})
+    parts = [str(verdict.phase)]
+    if verdict.state and verdict.state != verdict.phase:
+        parts.append(f"({verdict.state})")
+    if verdict.attempt > 1:
+        parts.append(f"attempt {verdict.attempt}")
+    if metadata.get("deletionTimestamp"):
+        parts.append("being deleted")
+    line = " ".join(parts)
+    why = ": ".join(part for part in (verdict.reason, verdict.message) if part and part != verdict.state)
+    if verdict.phase is Phase.QUEUED and not why:
+        queue = (metadata.get("labels") or {}).get("kueue.x-k8s.io/queue-name")
+        why = (
+            f"waiting for Kueue to admit it from queue {queue} (kubectl get workloads -n {metadata.get('namespace')})"
+            if queue
+            else "suspended: it starts when somebody, or a queue, sets spec.suspend to false"
+        )
+    return f"{line}: {why}" if why else line
+
+
+def _clock(moment: float) -> str:
+    """Return epoch seconds as a wall-clock time in UTC."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+__all__ = ["Deadlines", "Outcome", "WatchedJob", "describe", "wait"]
