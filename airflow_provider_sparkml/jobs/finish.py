@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
+from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError, SparkMLError
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
 from airflow_provider_sparkml.jobs.diagnose import Cause, classify, classify_deleted, classify_expired, failed_pods
@@ -56,7 +56,7 @@ async def finish(
         await _fail(client, resource, outcome, obj, on_finish=on_finish, log=log)
     if outcome.verdict.phase is not Phase.SUCCEEDED:
         raise ValueError(f"a wait does not end in phase {outcome.verdict.phase}")
-    result = await _succeed(client, resource, outcome, obj, log)
+    result = await read_result(client, resource, outcome, obj, log)
     if obj is not None:
         await mark_consumed(client, resource, outcome.ref, log)
         if wants_deletion(on_finish, Phase.SUCCEEDED):
@@ -92,10 +92,14 @@ async def _reread(client: KubernetesClient, resource: Resource, ref: ResourceRef
     return obj if obj["metadata"]["uid"] == ref.uid else None
 
 
-async def _succeed(
+async def read_result(
     client: KubernetesClient, resource: Resource, outcome: Outcome, obj: Manifest | None, log: JobLog
 ) -> dict[str, Any]:
-    """Build the result of a job that succeeded."""
+    """Build the result of a job that succeeded, and change nothing.
+
+    :param obj: the job's object as it is now, ``None`` when it is gone.
+    :return: see :func:`finish`.
+    """
     ref, verdict = outcome.ref, outcome.verdict
     if obj is None:
         log.warning("%s succeeded and was deleted before its result was read (a short timeToLiveSeconds?)", ref)
@@ -164,21 +168,33 @@ async def _fail(
 ) -> NoReturn:
     """Find the cause, consume and clean up, and raise."""
     ref = outcome.ref
-    evidence = await gather(client, resource, ref, obj or _stub(ref), outcome.verdict)
-    if outcome.expired:
-        cause = classify_expired(evidence, outcome.expired)
-    elif outcome.deleted:
-        cause = classify_deleted(evidence)
-    else:
-        cause = classify(evidence)
     kept = obj is not None and not outcome.expired and not wants_deletion(on_finish, Phase.FAILED)
+    error = await explain(client, resource, outcome, obj, kept=kept)
     if obj is not None:
         await mark_consumed(client, resource, ref, log)
         if outcome.expired:
             await kill(client, ref, log=log)
         elif not kept:
             await delete_job(client, resource, ref, log)
-    raise cause.error(report(resource, evidence, cause, kept=kept))
+    raise error
+
+
+async def explain(
+    client: KubernetesClient, resource: Resource, outcome: Outcome, obj: Manifest | None, *, kept: bool
+) -> SparkMLError:
+    """Return the exception that says why a job did not succeed, and change nothing.
+
+    :param obj: the job's object as it is now, ``None`` when it is gone.
+    :param kept: whether the object and its pods will still be there to be looked at.
+    """
+    evidence = await gather(client, resource, outcome.ref, obj or _stub(outcome.ref), outcome.verdict)
+    if outcome.expired:
+        cause = classify_expired(evidence, outcome.expired)
+    elif outcome.deleted:
+        cause = classify_deleted(evidence)
+    else:
+        cause = classify(evidence)
+    return cause.error(report(resource, evidence, cause, kept=kept))
 
 
 def report(resource: Resource, evidence: Evidence, cause: Cause, *, kept: bool) -> str:
@@ -238,4 +254,4 @@ def _stub(ref: ResourceRef) -> Manifest:
     }
 
 
-__all__ = ["OnFinish", "finish", "kill", "parse_result", "report"]
+__all__ = ["OnFinish", "explain", "finish", "kill", "parse_result", "read_result", "report"]
