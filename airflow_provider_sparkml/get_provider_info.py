@@ -11,4 +11,78 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-sparkml",
         "name": "Spark and ML on Kubernetes",
         "description": "Spark and machine learning on Kubernetes from Apache Airflow.",
+        "integrations": [
+            {
+                "integration-name": "Spark on Kubernetes",
+                "external-doc-url": "https://www.kubeflow.org/docs/components/spark-operator/",
+                "tags": ["software"],
+            },
+            {
+                "integration-name": "KServe",
+                "external-doc-url": "https://kserve.github.io/website/",
+                "tags": ["software"],
+            },
+            {
+                "integration-name": "Kubernetes API",
+                "external-doc-url": "https://kubernetes.io/docs/reference/using-api/",
+                "tags": ["software"],
+            },
+        ],
+        "operators": [
+            {
+                "integration-name": "Spark on Kubernetes",
+                "python-modules": ["airflow_provider_sparkml.operators.spark"],
+            },
+            {
+                "integration-name": "KServe",
+                "python-modules": ["airflow_provider_sparkml.operators.serving"],
+            },
+            {
+                "integration-name": "Kubernetes API",
+                "python-modules": ["airflow_provider_sparkml.operators.kubernetes"],
+            },
+        ],
+        "sensors": [
+            {
+                "integration-name": "Spark on Kubernetes",
+                "python-modules": ["airflow_provider_sparkml.sensors.spark"],
+            },
+        ],
+        "hooks": [
+            {
+                "integration-name": "Kubernetes API",
+                "python-modules": ["airflow_provider_sparkml.hooks.kubernetes"],
+            },
+        ],
+        "triggers": [
+            {
+                "integration-name": "Spark on Kubernetes",
+                "python-modules": ["airflow_provider_sparkml.triggers.spark"],
+            },
+            {
+                "integration-name": "KServe",
+                "python-modules": ["airflow_provider_sparkml.triggers.serving"],
+            },
+        ],
+        "extra-links": [
+            "airflow_provider_sparkml.links.spark.SparkHistoryLink",
+            "airflow_provider_sparkml.links.spark.SparkUILink",
+        ],
+        "config": {
+            "sparkml": {
+                "description": "Settings of the provider for Spark and machine learning on Kubernetes.",
+                "options": {
+                    "history_server_url": {
+                        "description": (
+                            "URL of the Spark History Server as a browser reaches it. "
+                            "With it, tasks link to the history of their application."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://spark-history.example.com",
+                        "default": "",
+                    },
+                },
+            },
+        },
     }

@@ -1,0 +1,50 @@
+"""The operator that runs a SparkApplication."""
+
+from __future__ import annotations
+
+from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
+from airflow_provider_sparkml.operators.base import JobOperator
+from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.triggers.spark import SparkApplicationTrigger
+
+
+class SparkApplicationOperator(JobOperator):
+    """Runs a SparkApplication (``sparkoperator.k8s.io/v1beta2``) and returns its result.
+
+    The application is submitted exactly once, whatever dies meanwhile: a retry after a crash goes on with the live one,
+    a retry after a failure starts anew, and a task that was cleared really runs again. The task's log shows phases,
+    warning events, the driver's log and the progress of its stages. It is marked as failed with the cause in the first
+    line of the exception.
+
+    What the driver writes to the file named by its variable ``SPARKML_RESULT_PATH`` (JSON, at most 4096 bytes) comes
+    back as ``result`` in the returned dict, next to ``name``, ``namespace``, ``uid``, ``phase``, ``attempts``,
+    ``spark_application_id``, ``submission_id``, ``driver_pod``, ``started_at``, ``finished_at`` and ``ui_url``.
+
+    Parameters: see :class:`~airflow_provider_sparkml.operators.base.JobOperator`.
+
+    .. code-block:: python
+
+        from datetime import timedelta
+
+        from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
+        from airflow_provider_sparkml.resources.spark import Driver, Executor, SparkApplication
+
+        pi = SparkApplicationOperator(
+            task_id="pi",
+            application=SparkApplication(
+                image="example.com/spark:1",
+                main_application_file="local:///opt/sparkml/pi.py",
+                arguments=["{{ params.partitions }}"],
+                driver=Driver(memory="512m", service_account="spark"),
+                executor=Executor(instances=2, memory="512m"),
+            ),
+            startup_timeout=timedelta(minutes=10),
+        )
+    """
+
+    resource = SPARK_APPLICATION
+    trigger_class = SparkApplicationTrigger
+    operator_extra_links = (SparkUILink(), SparkHistoryLink())
+
+
+__all__ = ["SparkApplicationOperator"]

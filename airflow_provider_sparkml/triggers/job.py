@@ -1,0 +1,160 @@
+"""The trigger of every kind of job: awaits the verdict, and deletes the job when its deferred task is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
+from airflow_provider_sparkml.resources.base import Manifest, Resource, ResourceRef
+
+if TYPE_CHECKING:
+    from airflow_provider_sparkml.jobs.log import JobLog
+    from airflow_provider_sparkml.jobs.outcome import Outcome
+
+
+class JobTrigger(BaseTrigger):
+    """Waits until a job has ended, was deleted, or a deadline passed; its event is the outcome.
+
+    All it knows is in its arguments and in the job's object, so it may be stopped and started anew anywhere.
+
+    :param ref: the job, as :meth:`ResourceRef.to_json` gives it.
+    :param deadlines: when to give up, as ``Deadlines.to_json`` gives it: absolute, so that a restart resets nothing.
+    :param kubernetes_conn_id: the Airflow connection to the cluster.
+    """
+
+    resource: ClassVar[Resource]
+    """The kind; set by each subclass."""
+
+    def __init__(
+        self, *, ref: dict[str, str], deadlines: dict[str, float | None], kubernetes_conn_id: str | None
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ref = ref
+        self.deadlines = deadlines
+        self.kubernetes_conn_id = kubernetes_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments that rebuild this trigger; subclasses need no other."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {"ref": self.ref, "deadlines": self.deadlines, "kubernetes_conn_id": self.kubernetes_conn_id},
+        )
+
+    @classmethod
+    def links(cls, obj: Manifest) -> dict[str, str]:
+        """Return the operator links that the job's object gives, as URLs by XCom key; an empty URL for none."""
+        return {}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire once: ``{"outcome": …}``, or ``{"error": …}`` when the wait itself broke."""
+        try:
+            outcome = await self._wait()
+        except Exception as error:
+            self.log.exception("Waiting for %s broke off", ResourceRef(**self.ref))
+            event = {"error": describe_error(error)}
+        else:
+            event = {"outcome": outcome.to_json()}
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self) -> Outcome:
+        from airflow_provider_sparkml.jobs.wait import Deadlines, wait
+
+        async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
+            return await wait(
+                cluster.client,
+                cluster.hub,
+                self.resource,
+                ResourceRef(**self.ref),
+                Deadlines(**self.deadlines),
+                log=self.log,
+                on_change=self._push_links,
+            )
+
+    async def _push_links(self, obj: Manifest) -> None:
+        if self.task_instance is not None:
+            await push_links(self.task_instance, self.links(obj), self.log)
+
+    async def on_kill(self) -> None:
+        """Delete the job, because a person marked or cleared the deferred task.
+
+        Airflow also calls this when a trigger merely moves to another triggerer (apache/airflow#73454). Then the task
+        is still deferred, somebody else waits for the job already, and it must live.
+        """
+        from airflow_provider_sparkml.jobs.cleanup import kill
+
+        ref = ResourceRef(**self.ref)
+        state = await self._task_state()
+        if state == "deferred":
+            self.log.info("%s is left running: its task is still deferred, so only the trigger has moved", ref)
+            return
+        self.log.info("The task is %s now: deleting %s", state or "cleared", ref)
+        async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
+            await kill(cluster.client, ref, log=self.log)
+
+    async def _task_state(self) -> str | None:
+        """Return the state of the task instance; ``None`` when it has none, as after a clear, or is gone."""
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        ti = self.task_instance
+        if ti is None:
+            return None
+        # A synchronous request to the triggerer's parent; on the event loop's thread it would block the loop.
+        states = await asyncio.to_thread(
+            RuntimeTaskInstance.get_task_states,
+            dag_id=ti.dag_id,
+            task_ids=[ti.task_id],
+            run_ids=[ti.run_id],
+            map_index=ti.map_index,
+        )
+        # Airflow adds the map index to the key of a mapped task's instance.
+        key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+        state = states.get(ti.run_id, {}).get(key)
+        return None if state is None else str(state)
+
+
+def describe_error(error: Exception) -> dict[str, str]:
+    """Return an exception as JSON, for an event."""
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def rebuild_error(described: Mapping[str, str]) -> Exception:
+    """Return the exception of :func:`describe_error`: of its own class if that is ours, else a ``TriggerError``."""
+    from airflow_provider_sparkml import exceptions
+
+    found = getattr(exceptions, described["type"], None)
+    if isinstance(found, type) and issubclass(found, exceptions.SparkMLError):
+        return found(described["message"])
+    return exceptions.TriggerError(
+        f"waiting in the triggerer broke off: {described['type']}: {described['message']}\n{described['traceback']}"
+    )
+
+
+async def push_links(ti: Any, links: Mapping[str, str], log: JobLog) -> None:
+    """Write operator links to the XComs the web page reads them from; on a worker as well as in the triggerer.
+
+    :param ti: the task instance: anything with ``dag_id``, ``task_id``, ``run_id`` and ``map_index``.
+    :param links: URLs by XCom key.
+    :param log: the task's log.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    map_index = -1 if ti.map_index is None else ti.map_index
+    for key, url in links.items():
+        try:
+            await XCom.aset(
+                key=key, value=url, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=map_index
+            )
+        except Exception as error:  # noqa: BLE001 - whatever Airflow's API says, a link is not worth a job
+            log.warning("The link %s could not be stored: %s: %s", key, type(error).__name__, error)
+
+
+__all__ = ["JobTrigger", "describe_error", "push_links", "rebuild_error"]

@@ -1,0 +1,42 @@
+"""The triggers of SparkApplications: one for the task that submitted it, one for a sensor that looks on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import conf
+
+from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.triggers.job import JobTrigger
+
+UI_KEY = "_link_SparkUILink"
+"""XCom key of the *Spark UI* link."""
+HISTORY_KEY = "_link_SparkHistoryLink"
+"""XCom key of the *Spark history* link."""
+
+
+class SparkApplicationTrigger(JobTrigger):
+    """Waits for the SparkApplication that its task has submitted."""
+
+    resource = SPARK_APPLICATION
+
+    @classmethod
+    def links(cls, obj: Manifest) -> dict[str, str]:
+        """Return *Spark UI* and *Spark history*."""
+        return spark_links(SPARK_APPLICATION.facts(obj))
+
+
+def spark_links(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the links of a SparkApplication, as URLs by XCom key; an empty URL for none.
+
+    :param facts: ``ui_url`` and ``spark_application_id`` of the application.
+    """
+    ui = str(facts.get("ui_url") or "")
+    server = conf.get("sparkml", "history_server_url", fallback="").rstrip("/")
+    application_id = facts.get("spark_application_id")
+    return {
+        # What a controller wrote must not become a script in the web page.
+        UI_KEY: ui if ui.startswith(("http://", "https://")) else "",
+        HISTORY_KEY: f"{server}/history/{application_id}" if server and application_id else "",
+    }

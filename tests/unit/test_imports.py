@@ -1,0 +1,46 @@
+"""What a DAG file pays for importing this package, and what the package promises to export."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+import pytest
+
+from benchmarks.imports import measure, public_modules
+
+PUBLIC = {
+    "airflow_provider_sparkml.hooks.kubernetes": {
+        "Cluster",
+        "ConnectionSettings",
+        "KubernetesApiHook",
+        "credentials",
+        "read_extras",
+    },
+    "airflow_provider_sparkml.links.spark": {"SparkHistoryLink", "SparkUILink"},
+    "airflow_provider_sparkml.operators.kubernetes": {"DeleteResourceOperator"},
+    "airflow_provider_sparkml.operators.serving": {"DeleteInferenceServiceOperator", "InferenceServiceOperator"},
+    "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
+    "airflow_provider_sparkml.sensors.spark": {"SparkApplicationSensor"},
+    "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
+    "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
+}
+
+
+def test_importing_every_public_module_is_cheap_and_pulls_in_nothing_heavy() -> None:
+    found = measure(public_modules(), repeats=3)
+    assert found["heavy"] == []
+    assert found["seconds"] <= 0.10
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names(name: str) -> None:
+    module = importlib.import_module(name)
+    assert set(module.__all__) == PUBLIC[name]
+    assert list(module.__all__) == sorted(module.__all__)
+    for public in module.__all__:
+        assert inspect.getdoc(getattr(module, public)), f"{name}.{public} has no docstring"
+
+
+def test_every_declared_module_has_its_public_names_listed_here() -> None:
+    assert set(public_modules()) <= set(PUBLIC)
