@@ -203,7 +203,10 @@ def _runtime_container(isvc: Manifest, runtime: Runtime, model: Mapping[str, Any
     """Return the runtime's container with the user's own fields over it; his arguments come after the runtime's."""
     name = isvc["metadata"]["name"]
     own = {key: copy.deepcopy(value) for key, value in model.items() if key not in MODEL_ONLY_FIELDS}
-    args = [f"--model_name={name}", f"--model_dir={MODEL_PATH}", f"--http_port={HTTP_PORT}", *own.pop("args", [])]
+    args = [f"--model_name={name}", f"--model_dir={MODEL_PATH}", f"--http_port={HTTP_PORT}"]
+    # Pods share the host here: the server must take its pod's own loopback address, and not all interfaces.
+    address = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    args += ["--host=$(POD_IP)", *own.pop("args", [])]
     return {
         "image": runtime.image,
         "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
@@ -216,6 +219,7 @@ def _runtime_container(isvc: Manifest, runtime: Runtime, model: Mapping[str, Any
         **own,
         "name": CONTAINER,
         "args": args,
+        "env": [address, *own.pop("env", [])],
     }
 
 
