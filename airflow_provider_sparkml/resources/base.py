@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from importlib import import_module
 from typing import Any
 
 from airflow_provider_sparkml.exceptions import UnknownResourceError
@@ -154,6 +155,11 @@ class LogSource:
     container: str
 
 
+def _as_it_is(manifest: Manifest) -> Manifest:
+    """Return the manifest itself."""
+    return manifest
+
+
 def _no_check(manifest: Manifest) -> None:
     """Accept any manifest."""
 
@@ -179,6 +185,7 @@ class Resource:
 
     :param api: the address of its type.
     :param read: its object → a :class:`Verdict`.
+    :param normalize: a rendered manifest → a copy in the types that the CRD asks for.
     :param check: refuses a manifest for which no wait could be right; raises ``InvalidManifestError``.
     :param log_source: its object → where the job's log is now, or ``None`` while there is none.
     :param facts: its object → the kind's own entries of the XCom result.
@@ -189,6 +196,7 @@ class Resource:
 
     api: ApiResource
     read: Callable[[Manifest], Verdict]
+    normalize: Callable[[Manifest], Manifest] = _as_it_is
     check: Callable[[Manifest], None] = _no_check
     log_source: Callable[[Manifest], LogSource | None] = _no_log
     facts: Callable[[Manifest], dict[str, Any]] = _no_facts
@@ -198,6 +206,12 @@ class Resource:
 
 
 _REGISTRY: dict[tuple[str, str], Resource] = {}
+
+# Where each kind is described; the module is imported when its kind is first asked for.
+_MODULES = {
+    ("sparkoperator.k8s.io/v1beta2", "SparkApplication"): "airflow_provider_sparkml.resources.spark",
+    ("serving.kserve.io/v1beta1", "InferenceService"): "airflow_provider_sparkml.resources.serving",
+}
 
 
 def register(resource: Resource) -> Resource:
@@ -209,12 +223,15 @@ def register(resource: Resource) -> Resource:
 def resource_for(api_version: str, kind: str) -> Resource:
     """Return the description of a kind.
 
-    :raises UnknownResourceError: when no module has registered it.
+    :raises UnknownResourceError: when no module of this package, and nobody else, has registered it.
     """
+    key = (api_version, kind)
+    if key not in _REGISTRY and key in _MODULES:
+        import_module(_MODULES[key])
     try:
-        return _REGISTRY[(api_version, kind)]
+        return _REGISTRY[key]
     except KeyError:
-        known = ", ".join(sorted(f"{k} ({v})" for v, k in _REGISTRY))
+        known = ", ".join(sorted(f"{name} ({version})" for version, name in {*_MODULES, *_REGISTRY}))
         raise UnknownResourceError(
             f"no resource {kind!r} of apiVersion {api_version!r} is known; known are: {known}"
         ) from None

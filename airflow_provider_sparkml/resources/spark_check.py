@@ -1,0 +1,164 @@
+"""What is refused in a SparkApplication before anything is created: what could not work, or could not be waited for.
+
+Unknown fields and wrong types are the API server's part (``fieldValidation=Strict``), which knows the installed CRD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_provider_sparkml.exceptions import InvalidManifestError
+from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.quantities import is_jvm_memory, jvm_memory, parse_quantity
+
+TYPES = ("Java", "Python", "Scala", "R")
+RESTART_TYPES = ("Never", "OnFailure", "Always")
+MIN_TTL_SECONDS = 60
+"""An application that is removed sooner may be gone before anybody has seen how it ended."""
+
+# internal/webhook/sparkapplication_validator.go: the operator owns these; it refuses them in sparkConf.
+_OWNED_CONF = {
+    "spark.master": "leave it out: the operator sets it",
+    "spark.kubernetes.driver.master": "leave it out: the operator sets it",
+    "spark.kubernetes.container.image": "set spec.image",
+    "spark.kubernetes.driver.container.image": "set spec.driver.image",
+    "spark.kubernetes.executor.container.image": "set spec.executor.image",
+    "spark.kubernetes.authenticate.driver.serviceAccountName": "set spec.driver.serviceAccount",
+    "spark.kubernetes.authenticate.executor.serviceAccountName": "set spec.executor.serviceAccount",
+}
+_CREDENTIALS = ("oauthToken", "oauthTokenFile", "clientKeyFile", "clientCertFile", "caCertFile")
+
+
+def check(manifest: Manifest) -> None:
+    """Refuse a SparkApplication that cannot work or whose end could never be seen.
+
+    :param manifest: the rendered manifest.
+    :raises InvalidManifestError: the first fault found: field, value and fix.
+    """
+    spec = _mapping(manifest.get("spec"), "spec")
+    for fault in _faults(spec, manifest):
+        raise InvalidManifestError(fault)
+
+
+def _faults(spec: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
+    """Yield what is wrong, the most basic first."""
+    yield from _program_faults(spec)
+    yield from _role_faults(spec)
+    yield from _restart_faults(spec)
+    yield from _conf_faults(spec, (manifest.get("metadata") or {}).get("namespace") or "")
+
+
+def _program_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with what is to be run."""
+    kind = spec.get("type")
+    if kind not in TYPES:
+        yield f"spec.type is {kind!r}: set it to one of {', '.join(TYPES)}"
+    if not spec.get("sparkVersion"):
+        yield f"spec.sparkVersion is {spec.get('sparkVersion')!r}: set it to the image's Spark version, such as '4.3.0'"
+    if not spec.get("mainApplicationFile"):
+        yield (
+            f"spec.mainApplicationFile is {spec.get('mainApplicationFile')!r}: set it to the program, such as "
+            "'local:///opt/app/main.py' for a file in the image"
+        )
+    if kind in ("Java", "Scala") and not spec.get("mainClass"):
+        yield f"spec.mainClass is {spec.get('mainClass')!r}: a {kind} application needs the class to run"
+    if spec.get("mode", "cluster") != "cluster":
+        yield f"spec.mode is {spec['mode']!r}: the operator submits in mode 'cluster' only"
+    for role in ("driver", "executor"):
+        if role not in spec:
+            yield f"spec.{role} is missing: set at least cores and memory"
+    if not spec.get("image") and not all(_image(spec, role) for role in ("driver", "executor")):
+        yield f"spec.image is {spec.get('image')!r}: set it, or both spec.driver.image and spec.executor.image"
+
+
+def _image(spec: Mapping[str, Any], role: str) -> str:
+    """Return the image that a role names itself, in the CRD's field or in its pod template."""
+    part = _mapping(spec.get(role), f"spec.{role}")
+    containers = ((part.get("template") or {}).get("spec") or {}).get("containers") or [{}]
+    return part.get("image") or containers[0].get("image") or ""
+
+
+def _role_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the driver and the executors."""
+    for role in ("driver", "executor"):
+        part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
+        for name in ("memory", "memoryOverhead"):
+            value = part.get(name)
+            if value is not None and not is_jvm_memory(str(value)):
+                # It raises by itself when the text is no size at all.
+                yield (
+                    f"{field}.{name} is {value!r}, which Spark cannot read: write "
+                    f"{jvm_memory(str(value), f'{field}.{name}')!r}"
+                )
+        for name in ("coreRequest", "coreLimit"):
+            if part.get(name) is not None:
+                parse_quantity(str(part[name]), f"{field}.{name}")
+        cores = part.get("cores")
+        if cores is not None and (not isinstance(cores, int) or isinstance(cores, bool) or cores < 1):
+            yield (
+                f"{field}.cores is {cores!r}: Spark takes whole cores, at least 1; "
+                f"write a fraction into {field}.coreRequest"
+            )
+        if spec.get("nodeSelector") and part.get("nodeSelector"):
+            yield f"spec.nodeSelector and {field}.nodeSelector are both set: the operator accepts one of them"
+    dynamic = _mapping(spec.get("dynamicAllocation"), "spec.dynamicAllocation")
+    instances = _mapping(spec.get("executor"), "spec.executor").get("instances")
+    if instances is not None and (not isinstance(instances, int) or isinstance(instances, bool) or instances < 1):
+        yield f"spec.executor.instances is {instances!r}: set it to a whole number, at least 1"
+    low, high = dynamic.get("minExecutors"), dynamic.get("maxExecutors")
+    if isinstance(low, int) and isinstance(high, int) and low > high:
+        yield f"spec.dynamicAllocation.minExecutors is {low}, more than maxExecutors, {high}"
+
+
+def _restart_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what would keep the application from ending, or its end from being seen."""
+    policy = _mapping(spec.get("restartPolicy"), "spec.restartPolicy")
+    kind = policy.get("type", "Never")
+    if kind == "Always":
+        yield (
+            "spec.restartPolicy.type is 'Always': such an application never ends, so a task would wait for ever; "
+            "set it to 'OnFailure' or 'Never'"
+        )
+    elif kind not in RESTART_TYPES:
+        yield f"spec.restartPolicy.type is {kind!r}: set it to one of {', '.join(RESTART_TYPES)}"
+    ttl = spec.get("timeToLiveSeconds")
+    if isinstance(ttl, int) and ttl < MIN_TTL_SECONDS:
+        yield (
+            f"spec.timeToLiveSeconds is {ttl}: the application could be gone before its end is seen; set it to "
+            f"{MIN_TTL_SECONDS} or more, or leave it out and let on_finish clean up"
+        )
+
+
+def _conf_faults(spec: Mapping[str, Any], namespace: str) -> Iterator[str]:
+    """Yield the keys of sparkConf that the operator refuses."""
+    for key, value in _mapping(spec.get("sparkConf"), "spec.sparkConf").items():
+        if key in _OWNED_CONF:
+            yield f"spec.sparkConf[{key!r}] is {value!r}, which the operator refuses: {_OWNED_CONF[key]}"
+        elif key.startswith("spark.kubernetes.authenticate") and key.rpartition(".")[2] in _CREDENTIALS:
+            # Its value may be a secret.
+            yield f"spec.sparkConf[{key!r}] is refused by the operator: use spec.driver.serviceAccount"
+        elif key == "spark.kubernetes.namespace" and namespace and value != namespace:
+            yield f"spec.sparkConf[{key!r}] is {value!r}: it must be metadata.namespace, {namespace!r}; leave it out"
+        elif not isinstance(value, str):
+            yield f"spec.sparkConf[{key!r}] is {value!r}: values are strings; write {_text(value)!r}"
+
+
+def _text(value: Any) -> str:
+    """Return a conf value as Spark writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _mapping(value: Any, field: str) -> Mapping[str, Any]:
+    """Return a mapping, empty for what is absent.
+
+    :raises InvalidManifestError: it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidManifestError(f"{field} is {value!r}: it must be a mapping")
+    return value
+
+
+__all__ = ["check"]
