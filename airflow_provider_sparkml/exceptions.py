@@ -58,7 +58,7 @@ class ApiError(SparkMLError):
 class ApiUnavailableError(ApiError, RetryableError):
     """The API server could not be reached, or kept answering 429 or 5xx, until the retries were used up.
 
-    ``retry_after`` is how many seconds the server asked to wait; ``sent`` tells whether the request may have reached it.
+    ``retry_after`` is how many seconds the server asked to wait; ``sent``, whether the request may have reached it.
     """
 
     retry_after: float = 0.0
@@ -73,8 +73,8 @@ class ForbiddenError(ApiError, PermanentError):
     """403: RBAC or admission refused the request; the message names verb, resource and namespace."""
 
 
-class QuotaExceededError(ForbiddenError, RetryableError):
-    """403 by a ResourceQuota: there may be room later."""
+class QuotaExceededError(ApiError, RetryableError):
+    """403 by a ResourceQuota: there may be room later; so it is no :class:`ForbiddenError`, which no retry helps."""
 
 
 class NotFoundError(ApiError, PermanentError):
@@ -153,7 +153,7 @@ class JobDeletedError(JobFailedError, RetryableError):
 
 
 class TriggerError(RetryableError):
-    """The wait in the triggerer broke off for a reason of its own; the job may well be running, and a retry finds it."""
+    """The wait in the triggerer broke off for a reason of its own; the job may go on, and a retry finds it."""
 
 
 class TaskKilledError(RetryableError):

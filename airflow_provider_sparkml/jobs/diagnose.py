@@ -55,7 +55,9 @@ _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGF
 _HEAP_EXIT, _EXECUTOR_FAILURES_EXIT, _DRIVER_TIMEOUT_EXIT = 52, 11, 124
 _HEAP = re.compile(r"java\.lang\.OutOfMemoryError(: [\w ]+)?")
 _EXECUTOR_LOST = re.compile(r"ExecutorLostFailure|Max number of executor failures|Slave lost|ExecutorDeadException")
-_SUBMISSION = re.compile(r"failed to (submit|run spark-submit|create|build|mutate|configure)", re.IGNORECASE)
+_SUBMISSION = re.compile(
+    r"failed to (submit|run spark-submit|create|build|mutate|configure)|already exist", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,7 @@ def classify(evidence: Evidence) -> Cause:
             return cause
     verdict = evidence.verdict
     said = verdict.message or verdict.reason or verdict.state or "no reason is given"
-    error = ContainerKilledError if verdict.retryable else JobFailedError
-    return Cause(error, f"{evidence.ref.kind} failed: {_one_line(said)}", "Read the events and the log below.")
+    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {_one_line(said)}", "Read the events and the log below.")
 
 
 def classify_deleted(evidence: Evidence) -> Cause:
@@ -243,8 +244,11 @@ def _application(evidence: Evidence) -> Cause | None:
     )
 
 
-def _pod_gone(evidence: Evidence) -> Cause | None:
-    """The main pod vanished under the controller."""
+def _vanished(evidence: Evidence) -> Cause | None:
+    """The main pod vanished under the controller, or its node with the record of how it ended."""
+    if "container status missing" in evidence.verdict.message:
+        summary = f"How the {evidence.role} ended is not recorded: its node went away, or its pod was never started"
+        return Cause(NodeLostError, summary, "A retry runs elsewhere.")
     if "pod not found" not in evidence.verdict.message.lower():
         return None
     advice = "Somebody deleted the pod, or its node was removed. A retry starts a new one."
@@ -252,7 +256,7 @@ def _pod_gone(evidence: Evidence) -> Cause | None:
 
 
 RULES: tuple[Rule, ...] = (
-    _submission, _disrupted, _memory, _image, _executors, _signal, _application, _pod_gone,
+    _submission, _disrupted, _memory, _image, _executors, _signal, _application, _vanished,
 )  # fmt: skip
 """In order: the first that knows a cause is believed."""
 

@@ -18,7 +18,7 @@ from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, e
 from airflow_provider_sparkml.jobs.progress import Progress
 from airflow_provider_sparkml.jobs.rounds import Rounds, rounds
 from airflow_provider_sparkml.jobs.warning_events import WarningEvents
-from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef, Verdict
+from airflow_provider_sparkml.resources.base import LogSource, Manifest, Phase, Resource, ResourceRef, Verdict
 from airflow_provider_sparkml.resources.core import POD
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ OnChange = Callable[[Manifest], Awaitable[None]]
 """What a caller of :func:`wait` does with a changed object."""
 UNTOUCHED_SECONDS = 30.0
 """After how long without any status a wait says that no controller seems to care."""
+RUNNING_EVENTS_SECONDS = 60.0
+"""How often a running job's events are looked at; before it runs, in every visit."""
 _API_AWAY_SECONDS = 10.0
 
 
@@ -95,8 +97,9 @@ class WatchedJob:
     """One job as one wait knows it; small, since a triggerer holds a thousand."""
 
     __slots__ = (
-        "_client", "_deadlines", "_driver_log", "_events", "_hinted", "_known", "_log", "_obj", "_on_change", "_pod",
-        "_progress", "_told", "_verdict", "ref", "resource", "rounds",
+        "_client", "_created", "_deadlines", "_driver_log", "_events", "_events_due", "_facts", "_hinted", "_known",
+        "_log", "_on_change", "_pod", "_progress", "_progress_at", "_source", "_told", "_verdict", "ref", "resource",
+        "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -116,9 +119,14 @@ class WatchedJob:
         self._deadlines = deadlines
         self._log = log
         self._on_change = on_change
-        self._obj: Manifest | None = None
+        # Of the object only what visits need: as a dict it would be the largest part of a wait.
+        self._source: LogSource | None = None
+        self._progress_at: tuple[str, int] | None = None
+        self._created: float | None = None
+        self._facts = 0
         self._verdict = self._known = Verdict(Phase.UNKNOWN)
         self._told = ""
+        self._events_due = 0.0
         self._hinted = False
         self._pod = ("", "")
         # Made in the first visit that needs them: in a crowd most waits never do.
@@ -134,11 +142,8 @@ class WatchedJob:
             if obj is None:
                 self._log.warning("%s was deleted while it was %s", self.ref, self._verdict.phase)
                 return Outcome(self.ref, self._verdict, deleted=True)
-        before, known = self._verdict, self._obj and self.resource.facts(self._obj)
-        self._obj, self._verdict = obj, self._clocked(obj)
-        self._tell()
-        moved = (before.phase, before.submission_id) != (self._verdict.phase, self._verdict.submission_id)
-        if self._on_change is not None and (moved or known != self.resource.facts(obj)):
+        moved = self._take_in(obj)
+        if moved and self._on_change is not None:
             await self._on_change(obj)
         if self._verdict.phase.is_terminal:
             return Outcome(self.ref, self._verdict)
@@ -146,12 +151,26 @@ class WatchedJob:
             self.rounds.urge(self)
         return None
 
+    def _take_in(self, obj: Manifest) -> bool:
+        """Keep what matters of the object, and tell what is new; return whether phase, run or facts have changed."""
+        before, self._verdict = self._verdict, self.resource.read(obj)
+        if self._verdict.phase is not Phase.UNKNOWN:
+            self._known = self._verdict
+        facts, self._facts = self._facts, hash(repr(self.resource.facts(obj)))
+        self._source, self._progress_at = self.resource.log_source(obj), self.resource.progress(obj)
+        self._created = epoch(obj["metadata"].get("creationTimestamp", ""))
+        self._tell(describe(self._verdict, obj))
+        now = self._verdict
+        return (before.phase, before.submission_id, facts) != (now.phase, now.submission_id, self._facts)
+
     def deadline(self) -> tuple[float, Expired] | None:
         """Return the deadline in force now, as epoch seconds and its name; UNKNOWN leaves the one before it running."""
         return self._deadlines.next(self._known)
 
     def expired(self) -> Outcome | None:
-        """Return the outcome if the deadline in force has passed."""
+        """Return the outcome if the deadline in force has passed; an end that was seen comes first."""
+        if self._verdict.phase.is_terminal:
+            return Outcome(self.ref, self._verdict)
         deadline = self.deadline()
         if deadline is None or deadline[0] > time.time():
             return None
@@ -160,21 +179,28 @@ class WatchedJob:
 
     async def visit(self) -> None:
         """Fetch live detail; the rounds say when. Nothing in here can end or fail the wait."""
-        obj, verdict = self._obj, self._verdict
-        if obj is None or verdict.phase.is_terminal:
+        verdict = self._verdict
+        if verdict.phase.is_terminal:
             return
         self._hint()
-        if verdict.phase is Phase.RUNNING:
-            if self._driver_log is None:
-                self._driver_log = DriverLog(self._client, self.ref, self.rounds, self._log)
-                self._progress = Progress(self._client, self.ref.namespace, self._log)
-            await self._driver_log.visit(verdict.submission_id, self.resource.log_source(obj))
-            if self._progress is not None:
-                await self._progress.visit(verdict.submission_id, self.resource.progress(obj))
+        await self._visit_events(verdict)
+        if verdict.phase is not Phase.RUNNING:
             return
+        if self._driver_log is None or self._progress is None:
+            self._driver_log = DriverLog(self._client, self.ref, self.rounds, self._log)
+            self._progress = Progress(self._client, self.ref.namespace, self._log)
+        await self._driver_log.visit(verdict.submission_id, self._source)
+        await self._progress.visit(verdict.submission_id, self._progress_at)
+
+    async def _visit_events(self, verdict: Verdict) -> None:
+        """Tell new warning events: of the job, and of its main pod until that runs; while it runs less often."""
+        now = asyncio.get_running_loop().time()
+        if verdict.phase is Phase.RUNNING and now < self._events_due:
+            return
+        self._events_due = now + RUNNING_EVENTS_SECONDS
         if self._events is None:
             self._events = WarningEvents(self._client, self.ref.namespace, self._log)
-        pod_uid = await self._pod_uid(obj)
+        pod_uid = "" if verdict.phase is Phase.RUNNING else await self._pod_uid()
         await self._events.visit(self.ref.uid, *([pod_uid] if pod_uid else []))
 
     async def finish(self, outcome: Outcome) -> Outcome:
@@ -203,18 +229,9 @@ class WatchedJob:
                 continue
             return obj if obj["metadata"]["uid"] == self.ref.uid else None
 
-    def _clocked(self, obj: Manifest) -> Verdict:
-        """Return the verdict; one that is pending always has a start-up clock."""
-        verdict = self.resource.read(obj)
-        if verdict.phase is Phase.PENDING and epoch(verdict.pending_since) is None:
-            verdict = replace(verdict, pending_since=obj["metadata"].get("creationTimestamp", ""))
-        if verdict.phase is not Phase.UNKNOWN:
-            self._known = verdict
-        return verdict
-
-    async def _pod_uid(self, obj: Manifest) -> str:
+    async def _pod_uid(self) -> str:
         """Return the UID of the main pod, read once per pod; empty while there is none."""
-        source = self.resource.log_source(obj)
+        source = self._source
         if source is None:
             return ""
         key = f"{self._verdict.submission_id}/{source.pod}"
@@ -227,9 +244,8 @@ class WatchedJob:
             self._pod = (key, pod["metadata"]["uid"])
         return self._pod[1]
 
-    def _tell(self) -> None:
-        """Write a line if the verdict says something new."""
-        line = describe(self._verdict, self._obj or {})
+    def _tell(self, line: str) -> None:
+        """Write the line on where the job stands, if it is new."""
         if line == self._told:
             return
         self._told = line
@@ -243,7 +259,7 @@ class WatchedJob:
 
     def _hint(self) -> None:
         """Say once that nobody seems to act on the job."""
-        created = epoch((self._obj or {}).get("metadata", {}).get("creationTimestamp", ""))
+        created = self._created
         if self._hinted or self._verdict.state or created is None or time.time() - created < UNTOUCHED_SECONDS:
             return
         self._hinted = True
@@ -267,7 +283,9 @@ def describe(verdict: Verdict, obj: Manifest) -> str:
     if metadata.get("deletionTimestamp"):
         parts.append("being deleted")
     line = " ".join(parts)
-    why = ": ".join(part for part in (verdict.reason, verdict.message) if part and part != verdict.state)
+    why = ": ".join(
+        part for part in (verdict.reason, verdict.message) if part not in ("", verdict.state, "BeingDeleted")
+    )
     if verdict.phase is Phase.QUEUED and not why:
         queue = (metadata.get("labels") or {}).get("kueue.x-k8s.io/queue-name")
         why = (
