@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, quote
@@ -263,11 +263,13 @@ class KubernetesClient:
         label_selector: str = "",
         field_selector: str = "",
         timeout_seconds: int = 300,
-    ) -> AsyncIterator[dict[str, Any]]:
+        on_open: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield ``{"type": "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK", "object": …}`` until the server ends it.
 
         :param resource_version: of the list or the event after which to begin.
         :param timeout_seconds: after how long the server ends the watch.
+        :param on_open: called when the server has accepted the watch, which may be long before the first event.
         :raises GoneError: the version is too old: list anew.
         :raises ApiUnavailableError: the connection was lost; go on from the last version seen.
         """
@@ -279,7 +281,8 @@ class KubernetesClient:
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
-        return watch_events(self._transport, request("watch", "GET", Target(api, namespace), query), timeout_seconds)
+        sent = request("watch", "GET", Target(api, namespace), query)
+        return watch_events(self._transport, sent, timeout_seconds, on_open)
 
     def pod_log(
         self,

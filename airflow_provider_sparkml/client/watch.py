@@ -1,0 +1,201 @@
+"""The shared watch: many tasks follow single objects at the price of one watch per type and namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from airflow_provider_sparkml.client.reflector import Entry, Reflector
+from airflow_provider_sparkml.client.transport import backoff
+from airflow_provider_sparkml.exceptions import ApiUnavailableError, ForbiddenError, NotFoundError
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+
+if TYPE_CHECKING:
+    from airflow_provider_sparkml.client.client import KubernetesClient
+
+log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 30.0
+"""How long a watch outlives its last follower: tasks come and go, and each new watch costs a whole list."""
+
+
+class WatchHub:
+    """Lets many tasks of one event loop follow objects; what they wait for costs no task, timer or request of its own.
+
+    :param client: the cluster; closing it is the caller's.
+    :param poll_seconds: pause between two lists where watching is forbidden.
+    """
+
+    def __init__(self, client: KubernetesClient, *, poll_seconds: float = 10.0) -> None:
+        self._client = client
+        self._poll_seconds = poll_seconds
+        self._shared: dict[tuple[ApiResource, str | None], _SharedWatch] = {}
+
+    async def follow(self, api: ApiResource, namespace: str | None, name: str) -> AsyncGenerator[Manifest | None, None]:
+        """Yield the object as it is now, or ``None`` when there is none, and then each change.
+
+        An object is yielded without what a wait never reads (:func:`~.reflector.essentials`). A slow consumer is given
+        the newest state only, but always the last one before a deletion. ``None`` means deleted, or not there; another
+        object of the same name may follow, so compare UIDs. An object created before this was called is found, even
+        when the watch has not heard of it yet. Outages of the API server are waited out, and logged.
+
+        :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
+        :raises InvalidConnectionError: the credentials cannot be used.
+        """
+        watch = self._shared.get((api, namespace))
+        if watch is None:
+            watch = self._shared[api, namespace] = _SharedWatch(self, api, namespace)
+        follower = watch.join(name)
+        try:
+            while True:
+                entry = await follower.take()
+                if entry is None:
+                    entry = await watch.confirm(name)
+                yield None if entry is None else entry.load()
+        finally:
+            watch.leave(name, follower)
+
+    async def close(self) -> None:
+        """End all watches; whoever still follows gets ``ApiUnavailableError``."""
+        tasks = [watch.end(ApiUnavailableError("the watch was closed")) for watch in list(self._shared.values())]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _SharedWatch:
+    """One reflector and those who follow its objects, by name."""
+
+    def __init__(self, hub: WatchHub, api: ApiResource, namespace: str | None) -> None:
+        self._hub = hub
+        self._api = api
+        self._namespace = namespace
+        self._followers: defaultdict[str, set[_Follower]] = defaultdict(set)
+        self._linger: asyncio.TimerHandle | None = None
+        self._reflector = Reflector(
+            hub._client,
+            api,
+            namespace,
+            poll_seconds=hub._poll_seconds,
+            changed=self._changed,
+            listed=self._listed,
+        )
+        # With a context of its own: it serves all tasks, and must not log into that of whoever came first.
+        self._task = asyncio.get_running_loop().create_task(
+            self._reflector.run(), name=f"watch {self._reflector}", context=Context()
+        )
+        self._task.add_done_callback(self._ended)
+
+    def join(self, name: str) -> _Follower:
+        """Add a follower; it is offered what is known now, or as soon as anything is."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        follower = _Follower()
+        self._followers[name].add(follower)
+        if self._reflector.complete:
+            follower.offer(self._reflector.entries.get(name))
+        return follower
+
+    def leave(self, name: str, follower: _Follower) -> None:
+        """Remove a follower; the last one ends the watch after a while."""
+        self._followers[name].discard(follower)
+        if not self._followers[name]:
+            del self._followers[name]
+        if not self._followers and not self._task.done():
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(LINGER_SECONDS, self.end, ApiUnavailableError("the watch was idle"))
+
+    async def confirm(self, name: str) -> Entry | None:
+        """Ask the API server whether an object that the copy lacks is really absent."""
+        failures = 0
+        while True:
+            try:
+                obj = await self._hub._client.get(self._api, name, self._namespace)
+            except NotFoundError:
+                return None
+            except ForbiddenError:
+                return None  # may list but not get: then the list has the word
+            except ApiUnavailableError as error:
+                failures += 1
+                await asyncio.sleep(max(error.retry_after, backoff(failures)))
+            else:
+                return self._reflector.learn(name, obj)
+
+    def end(self, error: Exception) -> asyncio.Task[None]:
+        """End the watch, telling followers why; returns the task, which may take a moment to end."""
+        if self._linger is not None:
+            self._linger.cancel()
+        if self._hub._shared.get((self._api, self._namespace)) is self:
+            del self._hub._shared[self._api, self._namespace]
+        for group in self._followers.values():
+            for follower in group:
+                follower.fail(error)
+        self._task.cancel()
+        return self._task
+
+    def _changed(self, name: str, entry: Entry | None, gone: bool) -> None:
+        for follower in self._followers.get(name, ()):
+            if entry is not None:
+                follower.offer(entry)
+            if gone:
+                follower.offer(None)
+
+    def _listed(self) -> None:
+        for name, group in self._followers.items():
+            for follower in group:
+                follower.offer(self._reflector.entries.get(name))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Also a fault of our own: a follower that hears nothing any more would wait for ever.
+            self.end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+
+class _Follower:
+    """One waiter, with room for the newest state and a deletion after it."""
+
+    __slots__ = ("_error", "_gone", "_newest", "_waiter")
+
+    def __init__(self) -> None:
+        self._newest: Entry | None = None
+        self._gone = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def offer(self, entry: Entry | None) -> None:
+        """Note a newer state, or that the object is gone."""
+        if entry is not None:
+            self._newest, self._gone = entry, False
+        else:
+            self._gone = True
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Note that nothing will come any more."""
+        self._error = error
+        self._wake()
+
+    async def take(self) -> Entry | None:
+        """Return the newest state not taken yet, then ``None`` if the object is gone; wait while there is neither."""
+        while True:
+            if self._newest is not None:
+                entry, self._newest = self._newest, None
+                return entry
+            if self._gone:
+                self._gone = False
+                return None
+            if self._error is not None:
+                raise copy.copy(self._error)  # a copy each, since raising adds to an exception's traceback
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
