@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from dataclasses import dataclass, field
 from hashlib import sha256
 
 from airflow_provider_sparkml.client.client import KubernetesClient
@@ -28,29 +27,46 @@ Endpoint = tuple[str, int]
 """Address and port of a pod."""
 
 
-@dataclass(slots=True)
 class Listener:
-    """One port of one Service: where it listens, and the pods behind it.
+    """One port of one Service: listens on loopback, and passes connections to the pods behind it."""
 
-    :param server: the listening socket.
-    :param endpoints: the ready pods.
-    :param ready: set while there is one.
-    """
+    def __init__(self) -> None:
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._endpoints: list[Endpoint] = []
+        self._ready = asyncio.Event()
+        self._turn = itertools.count()
 
-    server: asyncio.Server | None = None
-    endpoints: list[Endpoint] = field(default_factory=list)
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    turn: itertools.count[int] = field(default_factory=itertools.count)
+    async def start(self, port: int) -> int:
+        """Listen on a port, 0 for any free one, and return it.
+
+        :raises OSError: when it is taken.
+        """
+        self._server = await asyncio.start_server(self._accept, ADDRESS, port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Listen no longer, and cut the connections that are open."""
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def point_at(self, endpoints: list[Endpoint]) -> None:
         """Send new connections to these pods."""
-        self.endpoints = endpoints
+        self._endpoints = endpoints
         if endpoints:
-            self.ready.set()
+            self._ready.set()
         else:
-            self.ready.clear()
+            self._ready.clear()
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._handle(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection of a client."""
         try:
             upstream = await self._connect()
@@ -64,8 +80,8 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENDPOINT_WAIT_SECONDS):
                 while True:
-                    await self.ready.wait()
-                    address, port = self.endpoints[next(self.turn) % len(self.endpoints)]
+                    await self._ready.wait()
+                    address, port = self._endpoints[next(self._turn) % len(self._endpoints)]
                     with contextlib.suppress(OSError):  # it ended just now, and the next list will not have it
                         return await asyncio.open_connection(address, port)
                     await asyncio.sleep(0.05)
@@ -112,7 +128,7 @@ class ServiceProxy:
             await Controller("services", self._client, sources, self.reconcile).run()
         finally:
             for key in list(self._listeners):
-                self._close(key)
+                await self._close(key)
 
     def _services_of(self, pod: Manifest) -> list[Key]:
         """Return the listening Services of the pod's namespace: which of them select it is told by reading it anew."""
@@ -124,11 +140,11 @@ class ServiceProxy:
         try:
             service = await self._client.get(SERVICE, name, namespace)
         except NotFoundError:
-            self._close(key)
+            await self._close(key)
             return
         spec = service["spec"]
         if spec.get("type") != "NodePort" or not spec.get("selector"):
-            self._close(key)
+            await self._close(key)
             return
         service = await self._with_node_ports(service)
         listeners = await self._listen(key, [port["nodePort"] for port in service["spec"]["ports"]])
@@ -159,12 +175,12 @@ class ServiceProxy:
     async def _listen(self, key: Key, ports: list[int]) -> dict[int, Listener]:
         listeners = self._listeners.setdefault(key, {})
         for port in [port for port in listeners if port not in ports]:
-            _stop(listeners.pop(port))
+            await listeners.pop(port).close()
         for port in ports:
             if port not in listeners:
                 listener = Listener()
                 try:
-                    listener.server = await asyncio.start_server(listener.handle, ADDRESS, port)
+                    await listener.start(port)
                 except OSError as error:
                     raise LocalClusterError(
                         f"Service {'/'.join(key)} cannot listen on {ADDRESS}:{port}: {error.strerror}; "
@@ -173,14 +189,9 @@ class ServiceProxy:
                 listeners[port] = listener
         return listeners
 
-    def _close(self, key: Key) -> None:
+    async def _close(self, key: Key) -> None:
         for listener in self._listeners.pop(key, {}).values():
-            _stop(listener)
-
-
-def _stop(listener: Listener) -> None:
-    if listener.server is not None:
-        listener.server.close()
+            await listener.close()
 
 
 def target_port(pod: Manifest, port: Manifest) -> int:
@@ -208,7 +219,8 @@ async def free_node_port(seed: str, taken: set[int | None]) -> int:
         if port in taken:
             continue
         with contextlib.suppress(OSError):
-            server = await asyncio.start_server(lambda _reader, writer: writer.close(), ADDRESS, port)
-            server.close()
+            probe = Listener()
+            await probe.start(port)
+            await probe.close()
             return port
     raise LocalClusterError(f"all ports from {NODE_PORTS.start} to {NODE_PORTS.stop - 1} of {ADDRESS} are taken")

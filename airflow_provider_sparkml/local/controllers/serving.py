@@ -192,7 +192,7 @@ def _predictor_ready(deployment: Manifest) -> tuple[str, str, str]:
         ready = ("Unknown", *progressing[1:])
     if available and available[0] == "False":
         ready = available
-    return refused or ready
+    return ("False", *refused[1:]) if refused and refused[0] == "True" else ready
 
 
 def _model_status(isvc: Manifest, deployment: Manifest, pods: Sequence[Manifest], *, is_serving: bool) -> Manifest:
