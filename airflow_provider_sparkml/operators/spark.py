@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
-from airflow_provider_sparkml.operators.base import JobOperator
+from airflow_provider_sparkml.operators.job import JobOperator
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 from airflow_provider_sparkml.triggers.spark import SparkApplicationTrigger
 
@@ -20,7 +20,7 @@ class SparkApplicationOperator(JobOperator):
     back as ``result`` in the returned dict, next to ``name``, ``namespace``, ``uid``, ``phase``, ``attempts``,
     ``spark_application_id``, ``submission_id``, ``driver_pod``, ``started_at``, ``finished_at`` and ``ui_url``.
 
-    Parameters: see :class:`~airflow_provider_sparkml.operators.base.JobOperator`.
+    Parameters: see :class:`~airflow_provider_sparkml.operators.job.JobOperator`.
 
     .. code-block:: python
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
 from airflow_provider_sparkml.resources.base import Manifest, Resource, ResourceRef
+from airflow_provider_sparkml.triggers.deferral import event_of
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.jobs.log import JobLog
@@ -52,14 +52,7 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: ``{"outcome": …}``, or ``{"error": …}`` when the wait itself broke."""
-        try:
-            outcome = await self._wait()
-        except Exception as error:
-            self.log.exception("Waiting for %s broke off", ResourceRef(**self.ref))
-            event = {"error": describe_error(error)}
-        else:
-            event = {"outcome": outcome.to_json()}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield await event_of(self._wait(), self.log)
 
     async def _wait(self) -> Outcome:
         from airflow_provider_sparkml.jobs.wait import Deadlines, wait
@@ -117,27 +110,6 @@ class JobTrigger(BaseTrigger):
         return None if state is None else str(state)
 
 
-def describe_error(error: Exception) -> dict[str, str]:
-    """Return an exception as JSON, for an event."""
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def rebuild_error(described: Mapping[str, str]) -> Exception:
-    """Return the exception of :func:`describe_error`: of its own class if that is ours, else a ``TriggerError``."""
-    from airflow_provider_sparkml import exceptions
-
-    found = getattr(exceptions, described["type"], None)
-    if isinstance(found, type) and issubclass(found, exceptions.SparkMLError):
-        return found(described["message"])
-    return exceptions.TriggerError(
-        f"waiting in the triggerer broke off: {described['type']}: {described['message']}\n{described['traceback']}"
-    )
-
-
 async def push_links(ti: Any, links: Mapping[str, str], log: JobLog) -> None:
     """Write operator links to the XComs the web page reads them from; on a worker as well as in the triggerer.
 
@@ -157,4 +129,4 @@ async def push_links(ti: Any, links: Mapping[str, str], log: JobLog) -> None:
             log.warning("The link %s could not be stored: %s: %s", key, type(error).__name__, error)
 
 
-__all__ = ["JobTrigger", "describe_error", "push_links", "rebuild_error"]
+__all__ = ["JobTrigger", "push_links"]

@@ -1,0 +1,165 @@
+"""The sensor that waits for a SparkApplication, whoever created it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_provider_sparkml.exceptions import (
+    ApiUnavailableError,
+    JobFailedError,
+    NamespaceNotFoundError,
+    NotFoundError,
+    ResourceTypeNotFoundError,
+)
+from airflow_provider_sparkml.hooks.kubernetes import Cluster, KubernetesApiHook
+from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
+from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.triggers.deferral import default_deferrable, rebuild_error
+from airflow_provider_sparkml.triggers.spark import SparkApplicationSensorTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_sparkml.jobs.outcome import Outcome
+
+T = TypeVar("T")
+
+
+class SparkApplicationSensor(BaseSensorOperator):
+    """Waits until a SparkApplication has ended, and returns its result; it never changes or deletes it.
+
+    An application that does not exist yet, or not any more, is waited for, up to the sensor's ``timeout``. A state that
+    is unknown for a while is no failure. An application that failed raises the same exceptions as
+    :class:`~airflow_provider_sparkml.operators.spark.SparkApplicationOperator`; with ``soft_fail`` the task is skipped.
+
+    :param application_name: ``metadata.name`` of the SparkApplication. Templated.
+    :param namespace: its namespace; by default the connection's, else ``default``. Templated.
+    :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
+    :param deferrable: wait in the triggerer, by the watch that all share there; otherwise ``mode`` and
+        ``poke_interval`` count. Default: ``[operators] default_deferrable`` where somebody has set it, else ``True``.
+
+    .. code-block:: python
+
+        from airflow_provider_sparkml.sensors.spark import SparkApplicationSensor
+
+        nightly = SparkApplicationSensor(
+            task_id="nightly",
+            application_name="nightly-{{ ds_nodash }}",
+            namespace="data",
+            timeout=4 * 3600,
+        )
+    """
+
+    template_fields = ("application_name", "namespace", "kubernetes_conn_id")
+
+    def __init__(
+        self,
+        *,
+        application_name: str,
+        namespace: str | None = None,
+        kubernetes_conn_id: str | None = KubernetesApiHook.default_conn_name,
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.application_name = application_name
+        self.namespace = namespace
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+
+    def execute(self, context: Context) -> Any:
+        """Look once; unless that settles it, go on looking, or defer."""
+        from airflow.sdk.exceptions import TaskDeferred
+
+        if not self.deferrable:
+            return super().execute(context)
+        namespace, outcome, result = self._run(self._look())
+        if outcome is not None:
+            return result
+        raise TaskDeferred(
+            timeout=timedelta(seconds=self.timeout),
+            trigger=SparkApplicationSensorTrigger(
+                name=self.application_name, namespace=namespace, kubernetes_conn_id=self.kubernetes_conn_id
+            ),
+            method_name=self.execute_complete.__name__,
+        )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; Airflow calls this again and again."""
+        _, outcome, result = self._run(self._look())
+        return PokeReturnValue(outcome is not None, result)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Return the result of the application that the trigger saw end.
+
+        :raises JobFailedError: why it did not succeed.
+        """
+        return self._run(self._conclude(event))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine; a failed application skips the task if that is wanted."""
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        try:
+            return asyncio.run(work)
+        except Exception as error:
+            if self.never_fail or (self.soft_fail and isinstance(error, JobFailedError)):
+                raise AirflowSkipException(str(error)) from error
+            raise
+
+    async def _look(self) -> tuple[str, Outcome | None, dict[str, Any] | None]:
+        """Return the namespace, and how the application ended, with its result; ``None`` while it has not."""
+        from airflow_provider_sparkml.jobs.outcome import Outcome
+        from airflow_provider_sparkml.jobs.wait import describe
+
+        async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
+            namespace = self.namespace or await cluster.default_namespace()
+            obj = await self._get(cluster, namespace)
+            if obj is None:
+                return namespace, None, None
+            ref, verdict = ResourceRef.of(obj), SPARK_APPLICATION.read(obj)
+            self.log.info("%s: %s", ref, describe(verdict, obj))
+            if not verdict.phase.is_terminal:
+                return namespace, None, None
+            outcome = Outcome(ref, verdict)
+            return namespace, outcome, await self._judge(cluster, outcome, obj)
+
+    async def _get(self, cluster: Cluster, namespace: str) -> Manifest | None:
+        """Return the application, or ``None`` when there is none, or the API server cannot say now."""
+        try:
+            return await cluster.client.get(SPARK_APPLICATION.api, self.application_name, namespace)
+        except (NamespaceNotFoundError, ResourceTypeNotFoundError):
+            raise
+        except NotFoundError:
+            self.log.info("SparkApplication %s/%s does not exist", namespace, self.application_name)
+        except ApiUnavailableError as error:
+            self.log.warning("The API server is away: %s", error)
+        return None
+
+    async def _conclude(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Judge what the trigger saw end."""
+        from airflow_provider_sparkml.jobs.outcome import Outcome
+
+        if "error" in event:
+            raise rebuild_error(event["error"])
+        outcome = Outcome.from_json(event["outcome"])
+        async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
+            obj = await self._get(cluster, outcome.ref.namespace)
+            same = obj is not None and obj["metadata"]["uid"] == outcome.ref.uid
+            return await self._judge(cluster, outcome, obj if same else None)
+
+    async def _judge(self, cluster: Cluster, outcome: Outcome, obj: Manifest | None) -> dict[str, Any]:
+        """Return the result of an application that has ended, or raise why there is none."""
+        from airflow_provider_sparkml.jobs.finish import explain, read_result
+
+        if outcome.verdict.phase is Phase.FAILED:
+            raise await explain(cluster.client, SPARK_APPLICATION, outcome, obj, kept=True)
+        return await read_result(cluster.client, SPARK_APPLICATION, outcome, obj, self.log)
+
+
+__all__ = ["SparkApplicationSensor"]
