@@ -5,7 +5,7 @@ The status: ``pkg/apis/serving/v1beta1/inference_service_status.go`` of kserve/k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +53,7 @@ def read(obj: Manifest) -> Verdict:
         return Verdict(
             Phase.SUCCEEDED, state="Ready", attempt=1, started_at=created, finished_at=_transition_time(ready)
         )
-    blocked: Mapping[str, Any] = next(
-        (item for item in conditions.values() if item.get("status") == "False" and item.get("message")), {}
-    )
+    blocked = _first_false(conditions.values())
     return Verdict(
         Phase.PENDING,
         state=transition or ("NotReady" if conditions else ""),
@@ -106,6 +104,11 @@ def check(manifest: Manifest) -> None:
     percent = predictor.get("canaryTrafficPercent")
     if percent is not None and not (isinstance(percent, int) and 0 <= percent <= 100):
         raise InvalidManifestError(f"spec.predictor.canaryTrafficPercent is {percent!r}: set it to 0 … 100")
+
+
+def _first_false(conditions: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the first condition that says why it does not hold; empty when none does."""
+    return next((item for item in conditions if item.get("status") == "False" and item.get("message")), {})
 
 
 def _is_true(condition: Mapping[str, Any] | None) -> bool:
