@@ -36,6 +36,7 @@ from outputs import (
     uri,
     write_result,
 )
+from parity import check_parity
 from preprocess import DATASET
 from pyspark.ml import PipelineModel
 from pyspark.ml.functions import vector_to_array
@@ -51,10 +52,6 @@ SAMPLE = 8
 STEPS = 4
 OPSET = 15
 """The newest that the converter writes; model servers since 2021 run it."""
-
-
-class ParityError(ProgramError):
-    """The converted model does not score as the Spark model does."""
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -122,39 +119,6 @@ def score_onnx(model: Path, flights: pd.DataFrame) -> tuple[np.ndarray, np.ndarr
     return prediction, probability
 
 
-def check_parity(expected: pd.DataFrame, prediction: np.ndarray, probability: np.ndarray, tolerance: float) -> float:
-    """Compare the scores of both models.
-
-    A prediction may differ only where Spark's own probability is within ``tolerance`` of one half.
-
-    :param expected: Spark's ``prediction`` and ``probability`` (of late) per flight.
-    :param prediction: ONNX's predictions, shape [N].
-    :param probability: ONNX's probabilities of not late and late, shape [N, 2].
-    :return: the largest difference of a probability.
-    :raises ParityError: when shapes differ, a value is not finite, or a score differs by more than is let pass.
-    """
-    rows = len(expected)
-    if prediction.shape != (rows,) or probability.shape != (rows, 2):
-        raise ParityError(
-            f"the ONNX model answers {rows} flights with shapes {prediction.shape} and {probability.shape}, "
-            f"not ({rows},) and ({rows}, 2): the conversion of this kind of model is not supported"
-        )
-    late = expected["probability"].to_numpy(dtype=np.float64)
-    difference = np.abs(probability.astype(np.float64) - np.stack([1 - late, late], axis=1)).max(axis=1)
-    wrong = ~(difference <= tolerance)  # written so that NaN is wrong
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise ParityError(
-            f"the ONNX model gives other probabilities than Spark for {wrong.sum()} of {rows} flights, off by up to "
-            f"{np.nanmax(difference):.6f} (at most {tolerance:g} is let pass); the first: Spark {late[first]:.6f}, "
-            f"ONNX {probability[first, 1]:.6f}. The model was not published; choose another --model in train.py"
-        )
-    other = (prediction != expected["prediction"].to_numpy()) & (np.abs(late - 0.5) > tolerance)
-    if other.any():
-        raise ParityError(f"the ONNX model predicts another class than Spark for {other.sum()} of {rows} flights")
-    return float(difference.max())
-
-
 def sample_of(scored: pd.DataFrame) -> dict[str, Any]:
     """Return held-out flights with their features, true delay and Spark's probability, for trying a served model.
 
@@ -213,7 +177,8 @@ def main(argv: list[str]) -> None:
         say(f"2/{STEPS} converting to ONNX")
         (staging / MODEL_FILE).write_bytes(to_onnx(spark, pipeline, staging).SerializeToString())
         say(f"3/{STEPS} comparing the probabilities of {len(scored):,} flights")
-        largest = check_parity(scored, *score_onnx(staging / MODEL_FILE, scored), args.tolerance)
+        answers = score_onnx(staging / MODEL_FILE, scored)
+        largest = check_parity(scored["probability"].to_numpy(), *answers, tolerance=args.tolerance)
         parity = {"rows": len(scored), "max_difference": largest, "tolerance": args.tolerance}
         sample = sample_of(scored)
         describe(staging, CARD, card(dataset, trial, parity, sample))
