@@ -1,0 +1,49 @@
+"""Loopback addresses for pods, one each where the operating system has more than one."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+SHARED = "127.0.0.1"
+
+
+class AddressPool:
+    """Gives every pod an address of its own in 127.0.0.0/8; macOS has only one unless told otherwise.
+
+    :param network: second byte of all addresses; by chance, so that two clusters on one machine keep apart.
+    """
+
+    def __init__(self, network: int | None = None) -> None:
+        self._network = network or random.SystemRandom().randint(1, 254)
+        self._next = 0
+        self._taken: set[str] = set()
+
+    def take(self) -> str:
+        """Return an address that no other pod has, else 127.0.0.1."""
+        for _ in range(0xFFFF):
+            self._next = self._next % 0xFFFE + 1
+            address = f"127.{self._network}.{self._next >> 8}.{self._next & 0xFF}"
+            if address not in self._taken:
+                if not _bindable(address):
+                    return SHARED
+                self._taken.add(address)
+                return address
+        return SHARED
+
+    def keep(self, address: str) -> None:
+        """Mark an address as taken: a pod already has it."""
+        self._taken.add(address)
+
+    def release(self, address: str) -> None:
+        """Give an address back."""
+        self._taken.discard(address)
+
+
+def _bindable(address: str) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
