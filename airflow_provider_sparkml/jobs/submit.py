@@ -68,6 +68,7 @@ async def submit(
     :raises NameTakenError: an object of the computed name is somebody else's.
     :raises ApiError: the API server refused; the subclass and the first line say why.
     """
+    manifest = resource.normalize(manifest)
     check(resource, manifest, namespace)
     chain = _Chain(client, resource, manifest, identity, namespace, on_finish, log)
     for _ in range(_TURNS):
