@@ -1,0 +1,303 @@
+"""A real Airflow for a whole test session: ``airflow standalone`` on free ports, its own home, and a client of its API."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+DAGS = Path(__file__).parent / "dags"
+READY_SECONDS = 120
+STOP_SECONDS = 40
+ENDED = ("success", "failed", "skipped", "upstream_failed")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on; all are held until all are found."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+@dataclass
+class Airflow:
+    """A running Airflow, seen through its REST API.
+
+    :param home: its AIRFLOW_HOME.
+    :param url: where it is served.
+    :param env: environment of its processes.
+    :param process: ``airflow standalone``.
+    :param extra: processes that tests started beside it.
+    """
+
+    home: Path
+    url: str
+    env: dict[str, str]
+    process: subprocess.Popen[bytes]
+    extra: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _client: httpx.Client | None = None
+
+    # --- REST ---
+
+    @property
+    def client(self) -> httpx.Client:
+        if self._client is None:
+            token = httpx.get(f"{self.url}/auth/token", timeout=30).raise_for_status().json()["access_token"]
+            self._client = httpx.Client(
+                base_url=f"{self.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30
+            )
+        return self._client
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request to the REST API and return the JSON answered."""
+        answer = self.client.request(method, path, json=body)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def trigger(self, dag_id: str, **conf: Any) -> Run:
+        """Start a run, by the REST API as other systems do."""
+        run_id = f"test-{secrets.token_hex(4)}"
+        self.call("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "conf": conf, "logical_date": None})
+        return Run(self, dag_id, run_id)
+
+    # --- processes ---
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Return this Airflow's processes whose command line has all the words, those that workers forked included."""
+        # By session: Airflow writes its process titles over what /proc tells of the environment.
+        sessions = {self.process.pid, *(each.pid for each in self.extra)}
+        found = []
+        for each in psutil.process_iter():
+            try:
+                if os.getsid(each.pid) in sessions and all(word in " ".join(each.cmdline()) for word in words):
+                    found.append(each)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return found
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start another component of this Airflow."""
+        process = _start(self.home, self.env, *command)
+        self.extra.append(process)
+        return process
+
+    def stop(self) -> list[str]:
+        """Stop all of it, and return what had to be killed."""
+        if self._client is not None:
+            self._client.close()
+        for each in self.extra:
+            each.send_signal(signal.SIGTERM)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        for each in [self.process, *self.extra]:
+            try:
+                each.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                each.kill()
+                each.wait()
+        _, left = psutil.wait_procs(self.processes(), timeout=10)
+        told = [str(each) for each in left]
+        for each in left:
+            each.kill()
+        psutil.wait_procs(left, timeout=10)
+        return told
+
+
+@dataclass
+class Run:
+    """A DAG run."""
+
+    airflow: Airflow
+    dag_id: str
+    run_id: str
+
+    @property
+    def path(self) -> str:
+        return f"/dags/{self.dag_id}/dagRuns/{self.run_id}"
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Return a task instance."""
+        found: dict[str, Any] = self.airflow.call("GET", f"{self.path}/taskInstances/{task_id}")
+        return found
+
+    def until(
+        self, task_id: str, wanted: str | Callable[[dict[str, Any]], object], *, seconds: float = 60
+    ) -> dict[str, Any]:
+        """Return the task instance as soon as it is as wanted: a state, or a condition."""
+        fits = (lambda ti: ti["state"] == wanted) if isinstance(wanted, str) else wanted
+        deadline = time.monotonic() + seconds
+        while True:
+            ti = self.task(task_id)
+            if fits(ti):
+                return ti
+            if time.monotonic() > deadline or (isinstance(wanted, str) and ti["state"] in ENDED):
+                tail = self.log(task_id, max(1, ti["try_number"]))[-6000:]
+                raise AssertionError(f"{task_id} is {ti['state']} (try {ti['try_number']}), not {wanted}:\n{tail}")
+            time.sleep(0.1)
+
+    def log(self, task_id: str, try_number: int = 1) -> str:
+        """Return the task's log, one event a line, as the web page shows it."""
+        answer = self.airflow.client.get(
+            f"{self.path}/taskInstances/{task_id}/logs/{try_number}",
+            params={"full_content": True},
+            headers={"Accept": "application/json"},
+        )
+        if not answer.is_success:
+            return ""
+        lines = []
+        for event in answer.json()["content"]:
+            if isinstance(event, str):
+                lines.append(event)
+                continue
+            lines.append(str(event.get("event", "")))
+            for error in event.get("error_detail") or []:
+                lines.append(f"{error.get('exc_type')}: {error.get('exc_value')}")
+        return "\n".join(lines)
+
+    def until_log(self, task_id: str, text: str, try_number: int = 1, *, seconds: float = 30) -> str:
+        """Return the task's log as soon as it has a text."""
+        deadline = time.monotonic() + seconds
+        while text not in (log := self.log(task_id, try_number)):
+            assert time.monotonic() < deadline, f"the log of {task_id} never said {text!r}:\n{log[-6000:]}"
+            time.sleep(0.2)
+        return log
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """Return an XCom's value, or ``None`` when there is none."""
+        answer = self.airflow.client.get(
+            f"{self.path}/taskInstances/{task_id}/xcomEntries/{key}", params={"deserialize": False}
+        )
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        value = answer.raise_for_status().json()["value"]
+        return json.loads(value) if isinstance(value, str) and value[:1] in '{["' else value
+
+    def links(self, task_id: str) -> dict[str, str | None]:
+        """Return the task's extra links as the web page gets them."""
+        found: dict[str, str | None] = self.airflow.call("GET", f"{self.path}/taskInstances/{task_id}/links")[
+            "extra_links"
+        ]
+        return found
+
+    def mark(self, task_id: str, state: str) -> None:
+        """Mark a task as failed or successful, as a person does."""
+        self.airflow.call("PATCH", f"{self.path}/taskInstances/{task_id}", {"new_state": state})
+
+    def clear(self, task_id: str) -> None:
+        """Clear a task, as a person does."""
+        self.airflow.call(
+            "POST",
+            f"/dags/{self.dag_id}/clearTaskInstances",
+            {
+                "dag_run_id": self.run_id,
+                "task_ids": [task_id],
+                "dry_run": False,
+                "only_failed": False,
+                "reset_dag_runs": True,
+            },
+        )
+
+
+def _start(home: Path, env: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
+    """Start ``airflow …`` in a session of its own, so that Ctrl-C of the tests is not its business."""
+    with (home / f"{command[0]}.log").open("ab") as log:
+        return subprocess.Popen(
+            [str(Path(sys.executable).parent / "airflow"), *command],
+            env=env,
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
+    """Return the environment of an Airflow that is isolated, on loopback, small and quick."""
+    api, worker_log, trigger_log = free_ports(3)
+    url = f"http://127.0.0.1:{api}"
+    options = {
+        "CORE__DAGS_FOLDER": str(DAGS),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__PARALLELISM": "4",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(api),
+        "API__BASE_URL": url,
+        "API__WORKERS": "1",
+        "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
+        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # How soon things are noticed: the defaults are made for a thousand tasks.
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
+        **settings,
+    }
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    return {
+        **inherited,
+        **{f"AIRFLOW__{key}": value for key, value in options.items()},
+        "AIRFLOW_HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # standalone starts `airflow`
+        "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start_airflow(home: Path, env: dict[str, str]) -> Airflow:
+    """Start Airflow, and return when all of its components are healthy and all DAGs are there."""
+    airflow = Airflow(home, env["AIRFLOW__API__BASE_URL"], env, _start(home, env, "standalone"))
+    deadline = time.monotonic() + READY_SECONDS
+    wanted = len(list(DAGS.glob("*.py")))
+    try:
+        while not _is_ready(airflow, wanted):
+            if airflow.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Airflow did not start:\n{(home / 'standalone.log').read_text()[-5000:]}")
+            time.sleep(0.2)
+    except BaseException:
+        airflow.stop()
+        raise
+    return airflow
+
+
+def _is_ready(airflow: Airflow, files: int) -> bool:
+    try:
+        health = httpx.get(f"{airflow.url}/api/v2/monitor/health", timeout=5).json()
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        if any(health[part]["status"] != "healthy" for part in parts):
+            return False
+        errors = airflow.call("GET", "/importErrors")["import_errors"]
+        if errors:
+            raise RuntimeError("\n".join(each["stack_trace"] for each in errors))
+        dags = airflow.call("GET", "/dags")["dags"]
+        return len({each["relative_fileloc"] for each in dags}) == files
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    running = start_airflow(home, airflow_environment(home))
+    yield running
+    assert running.stop() == [], "these had to be killed"
