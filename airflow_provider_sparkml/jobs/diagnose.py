@@ -88,7 +88,7 @@ def classify(evidence: Evidence) -> Cause:
             return cause
     verdict = evidence.verdict
     said = verdict.message or verdict.reason or verdict.state or "no reason is given"
-    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {_one_line(said)}", "Read the events and the log below.")
+    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {one_line(said)}", "Read the events and the log below.")
 
 
 def classify_deleted(evidence: Evidence) -> Cause:
@@ -159,7 +159,7 @@ def _disrupted(evidence: Evidence) -> Cause | None:
     if evidence.exit is None:
         for event in evidence.events:
             if event.get("reason") in _NODE_LOST:
-                summary = f"The node of the {evidence.role} pod went away: {_one_line(str(event.get('message', '')))}"
+                summary = f"The node of the {evidence.role} pod went away: {one_line(str(event.get('message', '')))}"
                 return Cause(NodeLostError, summary, "A retry runs elsewhere.")
     return None
 
@@ -191,7 +191,7 @@ def _image(evidence: Evidence) -> Cause | None:
     if waiting.get("reason") not in _PULL_REASONS:
         return None
     image = _image_of(evidence.pod, evidence.container)
-    said = _one_line(str(waiting.get("message", "")))
+    said = one_line(str(waiting.get("message", "")))
     advice = "Check the image's name and tag, and imagePullSecrets for a private registry."
     return Cause(
         ImagePullError, f"Image {image} cannot be pulled ({waiting['reason']}){f': {said}' if said else ''}", advice
@@ -205,7 +205,7 @@ def _executors(evidence: Evidence) -> Cause | None:
     if ended is None or ended.code == 0 or (lost is None and ended.code != _EXECUTOR_FAILURES_EXIT):
         return None
     endings = failed_pods(evidence)
-    told = "; ".join(endings) or _one_line(lost or "too many executor failures")
+    told = "; ".join(endings) or one_line(lost or "too many executor failures")
     if any("OOMKilled" in ending for ending in endings) or (lost and ("137" in lost or "OOM" in lost)):
         advice = "Raise the executors' memory or memoryOverhead, or use more and smaller partitions."
         return Cause(OutOfMemoryError, f"Executors ran out of memory until a stage failed: {told}", advice)
@@ -252,7 +252,7 @@ def _vanished(evidence: Evidence) -> Cause | None:
     if "pod not found" not in evidence.verdict.message.lower():
         return None
     advice = "Somebody deleted the pod, or its node was removed. A retry starts a new one."
-    return Cause(JobDeletedError, f"The {evidence.role} pod vanished: {_one_line(evidence.verdict.message)}", advice)
+    return Cause(JobDeletedError, f"The {evidence.role} pod vanished: {one_line(evidence.verdict.message)}", advice)
 
 
 RULES: tuple[Rule, ...] = (
@@ -286,7 +286,7 @@ def _disruptions(pod: Manifest | None) -> list[tuple[str, str]]:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             found.append((str(condition.get("reason", "")), str(condition.get("message", ""))))
-    return [(word, _one_line(text)) for word, text in found if word in _EVICTED | _NODE_LOST]
+    return [(word, one_line(text)) for word, text in found if word in _EVICTED | _NODE_LOST]
 
 
 def _blocker(evidence: Evidence) -> tuple[str, str]:
@@ -300,17 +300,15 @@ def _blocker(evidence: Evidence) -> tuple[str, str]:
         )
     for condition in ((evidence.pod or {}).get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            said = (
-                f"pod cannot be scheduled ({condition.get('reason')}): {_one_line(str(condition.get('message', '')))}"
-            )
+            said = f"pod cannot be scheduled ({condition.get('reason')}): {one_line(str(condition.get('message', '')))}"
             return said, "Ask for less, add nodes, or look at nodeSelector, tolerations and affinity."
     waiting = evidence.container_state.get("waiting") or {}
     if waiting.get("reason"):
-        said = f"the {evidence.role} waits ({waiting['reason']}): {_one_line(str(waiting.get('message', '')))}"
+        said = f"the {evidence.role} waits ({waiting['reason']}): {one_line(str(waiting.get('message', '')))}"
         return said, "Look at the ConfigMaps, Secrets and volumes that the pod names."
     if evidence.events:
         last = evidence.events[-1]
-        return f"{last.get('reason')}: {_one_line(str(last.get('message', '')))}", "Read the events below."
+        return f"{last.get('reason')}: {one_line(str(last.get('message', '')))}", "Read the events below."
     return f"it was {_standing(evidence)}", "Give it more time (startup_timeout), or look at its pods and events."
 
 
@@ -318,7 +316,7 @@ def _standing(evidence: Evidence) -> str:
     """Return where the job stood."""
     verdict = evidence.verdict
     state = f" ({verdict.state})" if verdict.state and verdict.state != verdict.phase else ""
-    return f"{verdict.phase}{state}" + (f": {_one_line(verdict.message)}" if verdict.message else "")
+    return f"{verdict.phase}{state}" + (f": {one_line(verdict.message)}" if verdict.message else "")
 
 
 def _image_of(pod: Manifest | None, container: str) -> str:
@@ -338,9 +336,9 @@ def _telling_line(message: str) -> str:
     return lines[-1][:500] if lines else "no reason is given"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text without line breaks, at most 500 characters of it."""
     return " ".join(text.split())[:500]
 
 
-__all__ = ["RULES", "Cause", "classify", "classify_deleted", "classify_expired", "failed_pods"]
+__all__ = ["RULES", "Cause", "classify", "classify_deleted", "classify_expired", "failed_pods", "one_line"]

@@ -170,7 +170,8 @@ def _main_pod(pods: list[Manifest], source: LogSource | None, container: str) ->
     for pod in pods:
         if source is not None and pod["metadata"]["name"] == source.pod:
             return pod
-    for pod in pods:
+    # Of several, as while a new version is rolled out, the newest.
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
         if container and any(c.get("name") == container for c in (pod.get("spec") or {}).get("containers") or []):
             return pod
     return None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError, SparkMLError
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
-from airflow_provider_sparkml.jobs.diagnose import Cause, classify, classify_deleted, classify_expired, failed_pods
-from airflow_provider_sparkml.jobs.evidence import Evidence, container_state, gather, read_pod, tail
+from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired
+from airflow_provider_sparkml.jobs.evidence import container_state, gather, read_pod, tail
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.log_errors import excerpt
 from airflow_provider_sparkml.jobs.outcome import Outcome
-from airflow_provider_sparkml.jobs.warning_events import describe_event
+from airflow_provider_sparkml.jobs.report import LOG_LINES, report, stub
 from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 RESULT_BYTES = 4096
 """What the kubelet keeps of a termination message."""
-_LOG_LINES = 30
-_MOST_LOG_LINES = 80
-_EVENTS = 8
 
 
 async def finish(
@@ -47,7 +44,7 @@ async def finish(
     :raises JobFailedError: the subclass says why; its first line is the cause.
     :raises ApiUnavailableError: the API server is away; the object is left unconsumed.
     """
-    obj = await _reread(client, resource, outcome.ref)
+    obj = await reread(client, resource, outcome.ref)
     seen = resource.read(obj) if obj is not None else None
     if outcome.expired and seen is not None and seen.phase.is_terminal:
         # It ended between the deadline and now; what it did counts.
@@ -82,7 +79,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-async def _reread(client: KubernetesClient, resource: Resource, ref: ResourceRef) -> Manifest | None:
+async def reread(client: KubernetesClient, resource: Resource, ref: ResourceRef) -> Manifest | None:
     """Return the job's object as it is now, or ``None`` when it is gone."""
     try:
         with explained("get", resource.api, ref.namespace):
@@ -103,7 +100,7 @@ async def read_result(
     ref, verdict = outcome.ref, outcome.verdict
     if obj is None:
         log.warning("%s succeeded and was deleted before its result was read (a short timeToLiveSeconds?)", ref)
-    known = obj or _stub(ref)
+    known = obj or stub(ref)
     result = None if obj is None else await _result(client, resource, ref, known, log)
     if not outcome.log_shown:
         await _show_tail(client, resource, ref, known, log)
@@ -149,11 +146,11 @@ async def _show_tail(
 ) -> None:
     """Write the end of the log of a job that was not followed to its end."""
     try:
-        lines = await tail(client, ref.namespace, resource.log_source(obj), _LOG_LINES)
+        lines = await tail(client, ref.namespace, resource.log_source(obj), LOG_LINES)
     except ApiError as error:
         log.info("The end of the driver's log was not read: %s", str(error).splitlines()[0])
         return
-    for line in excerpt(lines, _LOG_LINES, _LOG_LINES):
+    for line in excerpt(lines, LOG_LINES, LOG_LINES):
         log.info("[driver] %s", line)
 
 
@@ -170,11 +167,12 @@ async def _fail(
     ref = outcome.ref
     kept = obj is not None and not outcome.expired and not wants_deletion(on_finish, Phase.FAILED)
     error = await explain(client, resource, outcome, obj, kept=kept)
-    if obj is not None:
+    if obj is not None and outcome.expired:
+        # Not marked: if the deletion fails it still runs, and the next try must find it rather than start another.
+        await kill(client, ref, log=log)
+    elif obj is not None:
         await mark_consumed(client, resource, ref, log)
-        if outcome.expired:
-            await kill(client, ref, log=log)
-        elif not kept:
+        if not kept:
             await delete_job(client, resource, ref, log)
     raise error
 
@@ -187,7 +185,7 @@ async def explain(
     :param obj: the job's object as it is now, ``None`` when it is gone.
     :param kept: whether the object and its pods will still be there to be looked at.
     """
-    evidence = await gather(client, resource, outcome.ref, obj or _stub(outcome.ref), outcome.verdict)
+    evidence = await gather(client, resource, outcome.ref, obj or stub(outcome.ref), outcome.verdict)
     if outcome.expired:
         cause = classify_expired(evidence, outcome.expired)
     elif outcome.deleted:
@@ -197,61 +195,4 @@ async def explain(
     return cause.error(report(resource, evidence, cause, kept=kept))
 
 
-def report(resource: Resource, evidence: Evidence, cause: Cause, *, kept: bool) -> str:
-    """Return the message of the exception: the cause, what the cluster said, and what to try.
-
-    :param kept: whether the object and its pods are still there to be looked at.
-    """
-    ref, verdict = evidence.ref, evidence.verdict
-    lines = [cause.summary, ""]
-    state = f", state {verdict.state}" if verdict.state else ""
-    lines.append(f"{ref} (uid {ref.uid}): {verdict.phase}{state}, attempt {verdict.attempt}")
-    if verdict.message:
-        lines += [f"  {line}" for line in excerpt(verdict.message.splitlines(), _LOG_LINES, _LOG_LINES)]
-    if evidence.pod is not None:
-        lines.append(_describe_pod(evidence))
-    lines += [f"  {line}" for line in failed_pods(evidence)]
-    if evidence.events:
-        lines += ["Last warning events:", *(f"  {describe_event(event)}" for event in evidence.events[-_EVENTS:])]
-    if evidence.log:
-        lines.append(f"Last lines of the {evidence.role}'s log:")
-        lines += [f"  | {line}" for line in excerpt(evidence.log, _LOG_LINES, _MOST_LOG_LINES)]
-    lines += [f"Not read: {what}" for what in evidence.unread]
-    lines.append(f"What to try: {cause.advice}")
-    if kept:
-        lines.append(f"  kubectl describe {resource.api.full_name} -n {ref.namespace} {ref.name}")
-        if evidence.pod is not None:
-            lines.append(
-                f"  kubectl logs -n {ref.namespace} {evidence.pod['metadata']['name']} -c {evidence.container}"
-            )
-    else:
-        lines.append('  Its object and pods are deleted; to look at them next time: on_finish="delete_on_success"')
-    return "\n".join(lines)
-
-
-def _describe_pod(evidence: Evidence) -> str:
-    """Return one line on the main pod and its main container."""
-    pod = evidence.pod or {}
-    status = pod.get("status") or {}
-    parts = [f"  pod {pod['metadata']['name']}: {status.get('phase', 'Unknown')}"]
-    node = (pod.get("spec") or {}).get("nodeName")
-    if node:
-        parts.append(f"on {node}")
-    if evidence.exit is not None:
-        parts.append(f"exit code {evidence.exit.code} ({evidence.exit.reason or 'no reason given'})")
-    waiting = evidence.container_state.get("waiting") or {}
-    if waiting.get("reason"):
-        parts.append(f"waiting: {waiting['reason']}")
-    return ", ".join(parts)
-
-
-def _stub(ref: ResourceRef) -> Manifest:
-    """Return what is still known of an object that is gone: enough to find pods by its name."""
-    return {
-        "apiVersion": ref.api_version,
-        "kind": ref.kind,
-        "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid},
-    }
-
-
-__all__ = ["OnFinish", "explain", "finish", "kill", "parse_result", "read_result", "report"]
+__all__ = ["OnFinish", "explain", "finish", "kill", "parse_result", "read_result", "reread"]

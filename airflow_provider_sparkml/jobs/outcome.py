@@ -27,11 +27,13 @@ class Deadlines:
 
     :param queue_until: epoch seconds until which the job may be QUEUED.
     :param startup_seconds: how long the job may be PENDING, counted from ``Verdict.pending_since``.
+    :param startup_until: epoch seconds until which it may be PENDING, where its object does not say since when it is.
     :param execute_until: epoch seconds after which the job is not wanted any more, whatever its phase.
     """
 
     queue_until: float | None = None
     startup_seconds: float | None = None
+    startup_until: float | None = None
     execute_until: float | None = None
 
     def next(self, verdict: Verdict) -> tuple[float, Expired] | None:
@@ -44,10 +46,11 @@ class Deadlines:
             found.append((self.execute_until, "execution"))
         if verdict.phase is Phase.QUEUED and self.queue_until is not None:
             found.append((self.queue_until, "queue"))
-        if verdict.phase is Phase.PENDING and self.startup_seconds is not None:
-            since = epoch(verdict.pending_since)
-            if since is not None:
-                found.append((since + self.startup_seconds, "startup"))
+        since = epoch(verdict.pending_since)
+        if verdict.phase is Phase.PENDING and self.startup_seconds is not None and since is not None:
+            found.append((since + self.startup_seconds, "startup"))
+        if verdict.phase is Phase.PENDING and self.startup_until is not None:
+            found.append((self.startup_until, "startup"))
         return min(found, default=None)
 
     def to_json(self) -> dict[str, float | None]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
@@ -18,12 +18,27 @@ from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, e
 from airflow_provider_sparkml.jobs.progress import Progress
 from airflow_provider_sparkml.jobs.rounds import Rounds, rounds
 from airflow_provider_sparkml.jobs.warning_events import WarningEvents
-from airflow_provider_sparkml.resources.base import LogSource, Manifest, Phase, Resource, ResourceRef, Verdict
+from airflow_provider_sparkml.resources.base import (
+    ApiResource,
+    LogSource,
+    Manifest,
+    Phase,
+    Resource,
+    ResourceRef,
+    Verdict,
+)
 from airflow_provider_sparkml.resources.core import POD
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
-    from airflow_provider_sparkml.client.watch import WatchHub
+
+
+class Follows(Protocol):
+    """What a wait needs of a watch; :class:`~airflow_provider_sparkml.client.watch.WatchHub` has it."""
+
+    def follow(self, api: ApiResource, namespace: str | None, name: str) -> AsyncGenerator[Manifest | None, None]:
+        """Yield the object as it is now, then each change; ``None`` when absent."""
+
 
 OnChange = Callable[[Manifest], Awaitable[None]]
 """What a caller of :func:`wait` does with a changed object."""
@@ -36,7 +51,7 @@ _API_AWAY_SECONDS = 10.0
 
 async def wait(
     client: KubernetesClient,
-    hub: WatchHub,
+    hub: Follows,
     resource: Resource,
     ref: ResourceRef,
     deadlines: Deadlines,
@@ -50,7 +65,7 @@ async def wait(
     It may be cancelled and started anew, in another process too: all it knows it reads from the object.
 
     :param client: the cluster.
-    :param hub: the shared watch.
+    :param hub: the shared watch, a :class:`~airflow_provider_sparkml.client.watch.WatchHub`.
     :param resource: the kind.
     :param ref: the job.
     :param deadlines: when to give up. The job is left as it is then: :func:`~.finish.finish` deletes it.
@@ -71,7 +86,7 @@ async def wait(
         await job.close()
 
 
-async def _until_end(job: WatchedJob, hub: WatchHub) -> Outcome:
+async def _until_end(job: WatchedJob, hub: Follows) -> Outcome:
     """Follow the object until it says how the wait ends, or the deadline in force does."""
     loop = asyncio.get_running_loop()
     while True:
@@ -301,4 +316,4 @@ def _clock(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-__all__ = ["Deadlines", "Outcome", "WatchedJob", "describe", "wait"]
+__all__ = ["Deadlines", "Follows", "Outcome", "WatchedJob", "describe", "wait"]

@@ -135,7 +135,7 @@ def build_deployment(isvc: Manifest) -> Manifest:
     deployment: Manifest = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**_meta(isvc), "labels": labels},
+        "metadata": {**_meta(isvc), "labels": labels, "annotations": annotations},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": _selector(isvc)},
