@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
 from airflow_provider_sparkml.operators.job import JobOperator
-from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 from airflow_provider_sparkml.triggers.spark import SparkApplicationTrigger
 
 
@@ -42,7 +41,6 @@ class SparkApplicationOperator(JobOperator):
         )
     """
 
-    resource = SPARK_APPLICATION
     trigger_class = SparkApplicationTrigger
     operator_extra_links = (SparkUILink(), SparkHistoryLink())
 

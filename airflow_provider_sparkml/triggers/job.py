@@ -3,46 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
+from airflow_provider_sparkml.hooks.kubernetes import Cluster, KubernetesApiHook
 from airflow_provider_sparkml.resources.base import Manifest, Resource, ResourceRef
 from airflow_provider_sparkml.triggers.deferral import event_of
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.jobs.log import JobLog
     from airflow_provider_sparkml.jobs.outcome import Outcome
+    from airflow_provider_sparkml.jobs.wait import OnChange
+
+Waiter = Callable[..., Awaitable["Outcome"]]
+"""A coroutine function with the signature of :func:`airflow_provider_sparkml.jobs.wait.wait`."""
 
 
 class JobTrigger(BaseTrigger):
-    """Waits until a job has ended, was deleted, or a deadline passed; its event is the outcome.
+    """Waits until a job has ended, was deleted, or a deadline passes; its event is the outcome.
 
     All it knows is in its arguments and in the job's object, so it may be stopped and started anew anywhere.
 
-    :param ref: the job, as :meth:`ResourceRef.to_json` gives it.
+    :param ref: the job, as ``ResourceRef.to_json`` gives it.
     :param deadlines: when to give up, as ``Deadlines.to_json`` gives it: absolute, so that a restart resets nothing.
     :param kubernetes_conn_id: the Airflow connection to the cluster.
+    :param may_delete: whether a kill deletes the object; not one that was there before the task.
     """
 
     resource: ClassVar[Resource]
     """The kind; set by each subclass."""
 
     def __init__(
-        self, *, ref: dict[str, str], deadlines: dict[str, float | None], kubernetes_conn_id: str | None
+        self,
+        *,
+        ref: dict[str, str],
+        deadlines: dict[str, float | None],
+        kubernetes_conn_id: str | None,
+        may_delete: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ref = ref
         self.deadlines = deadlines
         self.kubernetes_conn_id = kubernetes_conn_id
+        self.may_delete = may_delete
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments that rebuild this trigger; subclasses need no other."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
-            {"ref": self.ref, "deadlines": self.deadlines, "kubernetes_conn_id": self.kubernetes_conn_id},
+            {
+                "ref": self.ref,
+                "deadlines": self.deadlines,
+                "kubernetes_conn_id": self.kubernetes_conn_id,
+                "may_delete": self.may_delete,
+            },
         )
 
     @classmethod
@@ -50,23 +66,36 @@ class JobTrigger(BaseTrigger):
         """Return the operator links that the job's object gives, as URLs by XCom key; an empty URL for none."""
         return {}
 
+    def waiter(self) -> Waiter:
+        """Return what waits for this kind."""
+        from airflow_provider_sparkml.jobs.wait import wait
+
+        return wait
+
+    async def wait(self, cluster: Cluster, log: JobLog, on_change: OnChange) -> Outcome:
+        """Wait; the triggerer and a task that does not defer both await this.
+
+        :param on_change: awaited with the object whenever there may be something new to link to.
+        """
+        from airflow_provider_sparkml.jobs.outcome import Deadlines
+
+        return await self.waiter()(
+            cluster.client,
+            cluster.hub,
+            self.resource,
+            ResourceRef(**self.ref),
+            Deadlines(**self.deadlines),
+            log=log,
+            on_change=on_change,
+        )
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: ``{"outcome": …}``, or ``{"error": …}`` when the wait itself broke."""
-        yield await event_of(self._wait(), self.log)
+        yield await event_of(self._wait_in_triggerer(), self.log)
 
-    async def _wait(self) -> Outcome:
-        from airflow_provider_sparkml.jobs.wait import Deadlines, wait
-
+    async def _wait_in_triggerer(self) -> Outcome:
         async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
-            return await wait(
-                cluster.client,
-                cluster.hub,
-                self.resource,
-                ResourceRef(**self.ref),
-                Deadlines(**self.deadlines),
-                log=self.log,
-                on_change=self._push_links,
-            )
+            return await self.wait(cluster, self.log, self._push_links)
 
     async def _push_links(self, obj: Manifest) -> None:
         if self.task_instance is not None:
@@ -81,6 +110,9 @@ class JobTrigger(BaseTrigger):
         from airflow_provider_sparkml.jobs.cleanup import kill
 
         ref = ResourceRef(**self.ref)
+        if not self.may_delete:
+            self.log.info("%s is left as it is: it was there before this task", ref)
+            return
         state = await self._task_state()
         if state == "deferred":
             self.log.info("%s is left running: its task is still deferred, so only the trigger has moved", ref)
@@ -129,4 +161,4 @@ async def push_links(ti: Any, links: Mapping[str, str], log: JobLog) -> None:
             log.warning("The link %s could not be stored: %s: %s", key, type(error).__name__, error)
 
 
-__all__ = ["JobTrigger", "push_links"]
+__all__ = ["JobTrigger", "Waiter", "push_links"]

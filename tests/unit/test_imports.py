@@ -19,7 +19,7 @@ PUBLIC = {
     },
     "airflow_provider_sparkml.links.spark": {"SparkHistoryLink", "SparkUILink"},
     "airflow_provider_sparkml.operators.kubernetes": {"DeleteResourceOperator"},
-    "airflow_provider_sparkml.operators.serving": {"DeleteInferenceServiceOperator", "InferenceServiceOperator"},
+    "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.sensors.spark": {"SparkApplicationSensor"},
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},

@@ -1,0 +1,160 @@
+"""The course of every task that starts something and waits for it: deferred or not, finished or broken off."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_sparkml.exceptions import ApiError, InvalidManifestError, JobFailedError
+from airflow_provider_sparkml.hooks.kubernetes import Cluster
+from airflow_provider_sparkml.operators.base import ManifestOperator
+from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.triggers.deferral import default_deferrable, rebuild_error
+from airflow_provider_sparkml.triggers.job import JobTrigger, push_links
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
+    from airflow_provider_sparkml.jobs.submit import Submission
+
+
+class DeferringOperator(ManifestOperator):
+    """Starts, waits in the triggerer or on the worker, and concludes; subclasses say what each of these means.
+
+    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable`` where somebody has set it,
+        else ``True``.
+    :param startup_timeout: how long it may take until it runs; a ``timedelta`` or seconds. ``None``: for ever.
+    """
+
+    trigger_class: ClassVar[type[JobTrigger]]
+    """The trigger; its ``resource`` is the kind."""
+
+    def __init__(
+        self, *, deferrable: bool | None = None, startup_timeout: timedelta | float | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.startup_timeout = timeout_seconds("startup_timeout", startup_timeout)
+
+    @abstractmethod
+    async def start(self, cluster: Cluster, context: Context) -> Submission:
+        """Start it, or find what an earlier try has started."""
+
+    @abstractmethod
+    async def conclude(self, cluster: Cluster, context: Context, outcome: Outcome) -> dict[str, Any]:
+        """Return the task's result, or raise why there is none."""
+
+    @abstractmethod
+    async def abandon(self, cluster: Cluster, context: Context) -> None:
+        """Delete what this task has started and nobody will take up again."""
+
+    def deadlines(self, context: Context, submission: Submission) -> Deadlines:
+        """Return when to give up; counted from what a restart does not change."""
+        from airflow_provider_sparkml.jobs.outcome import Deadlines
+
+        limit = self.execution_timeout
+        return Deadlines(
+            startup_seconds=self.startup_timeout,
+            execute_until=None if limit is None else context["ti"].start_date.timestamp() + limit.total_seconds(),
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Start, then defer or wait.
+
+        :return: the result dict, when it waits itself.
+        """
+        from airflow.sdk.exceptions import TaskDeferred
+
+        if not self.deferrable:
+            return self.run_async(self._start_and_wait(context))
+        trigger = self.run_async(self._start(context))
+        raise TaskDeferred(trigger=trigger, method_name=self.execute_complete.__name__)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Conclude what the trigger has waited for.
+
+        :return: the result dict.
+        :raises JobFailedError: why it did not succeed.
+        """
+        return self.run_async(self._conclude_deferred(context, event))
+
+    async def _start(self, context: Context) -> JobTrigger:
+        async with self._cluster(context) as cluster:
+            return await self._started(cluster, context)
+
+    async def _start_and_wait(self, context: Context) -> dict[str, Any]:
+        async def on_change(obj: Manifest) -> None:
+            await push_links(context["ti"], self.trigger_class.links(obj), self.log)
+
+        async with self._cluster(context) as cluster:
+            trigger = await self._started(cluster, context)
+            return await self.conclude(cluster, context, await trigger.wait(cluster, self.log, on_change))
+
+    async def _conclude_deferred(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        from airflow_provider_sparkml.jobs.outcome import Outcome
+
+        async with self._cluster(context) as cluster:
+            if "error" in event:
+                raise rebuild_error(event["error"])
+            return await self.conclude(cluster, context, Outcome.from_json(event["outcome"]))
+
+    async def _started(self, cluster: Cluster, context: Context) -> JobTrigger:
+        """Start, and return the trigger that knows how to wait for it."""
+        submission = await self.start(cluster, context)
+        await push_links(context["ti"], self.trigger_class.links(submission.obj), self.log)
+        return self.trigger_class(
+            ref=submission.ref.to_json(),
+            deadlines=self.deadlines(context, submission).to_json(),
+            kubernetes_conn_id=self.kubernetes_conn_id,
+            may_delete=not submission.adopted or self.owns_adopted,
+        )
+
+    owns_adopted: ClassVar[bool] = True
+    """Whether what an earlier try has started is this task's to delete as well."""
+
+    @asynccontextmanager
+    async def _cluster(self, context: Context) -> AsyncIterator[Cluster]:
+        """Open the cluster, and leave nothing behind that nobody will ever take up again.
+
+        :meth:`conclude` has dealt with what failed. Any other error leaves all to the next try, if there is one. A
+        kill, or Airflow's own time-out, ends it in any case.
+        """
+        async with self.hook.connect() as cluster:
+            try:
+                yield cluster
+            except JobFailedError:
+                raise
+            except Exception:
+                if context["ti"].try_number > context["ti"].max_tries:
+                    await self._abandon(cluster, context)
+                raise
+            except BaseException:
+                await self._abandon(cluster, context)
+                raise
+
+    async def _abandon(self, cluster: Cluster, context: Context) -> None:
+        """Abandon, and let no trouble with that hide why."""
+        try:
+            await self.abandon(cluster, context)
+        except (ApiError, InvalidManifestError) as error:
+            self.log.warning("Nothing that this task has started could be deleted: %s", error)
+
+
+def timeout_seconds(name: str, value: timedelta | float | None) -> float | None:
+    """Return a time-out in seconds.
+
+    :raises InvalidManifestError: it is not a positive time.
+    """
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0:
+        raise InvalidManifestError(f"{name} is {value!r}: give a positive timedelta or seconds, or None for no limit")
+    return float(seconds)
+
+
+__all__ = ["DeferringOperator", "timeout_seconds"]
