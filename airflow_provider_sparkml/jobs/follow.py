@@ -33,6 +33,7 @@ BURST_LINES = 1_000
 LINES_PER_SECOND = 50.0
 DRAIN_SECONDS = 5.0
 """How long the end of a job waits for the end of its log."""
+_FIRST_PAUSE = INTERVAL / 2
 _LONGEST_PAUSE = 300.0
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ?")
@@ -119,7 +120,7 @@ class DriverLog:
         self._tokens = float(BURST_LINES)
         self._tokens_at = 0.0
         self._not_before = 0.0
-        self._pause = INTERVAL / 2
+        self._pause = _FIRST_PAUSE
         self._off = False
 
     async def visit(self, submission_id: str, source: LogSource | None) -> None:
@@ -133,7 +134,7 @@ class DriverLog:
         if self._key != (submission_id, source):
             await self.close()
             self._key, self._source, self._position = (submission_id, source), source, Position()
-            self._not_before, self._pause = 0.0, INTERVAL / 2
+            self._not_before, self._pause = 0.0, _FIRST_PAUSE
         loop = asyncio.get_running_loop()
         if self._is_open or loop.time() < self._not_before or not self._rounds.may_stream:
             return
@@ -210,11 +211,11 @@ class DriverLog:
 
     async def _take(self, line: str) -> bool:
         """Write one line unless it is a repeat; return whether more may come."""
-        self._bytes += len(line) + 1
+        self._bytes += len(line.encode()) + 1
         timestamp, at, text = split_timestamp(line)
         if self._position.is_new(timestamp, at):
             await self._wait_for_token()
-            self._pause = INTERVAL / 2
+            self._pause = _FIRST_PAUSE
             self._lines += 1
             self._log.info("[driver] %s", text if len(text) <= LINE_CHARS else f"{text[:LINE_CHARS]}… (cut)")
         return not self._is_spent()
