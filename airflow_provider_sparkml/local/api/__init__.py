@@ -1,0 +1,1 @@
+"""The Kubernetes HTTP API of the local cluster, one module per idea."""

@@ -1,0 +1,89 @@
+"""``Table`` answers, which kubectl prints as they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_sparkml.local.api.call import Call
+from airflow_provider_sparkml.local.api.types import Column, ResourceType
+from airflow_provider_sparkml.local.store import Record, encode
+from airflow_provider_sparkml.resources.base import Manifest
+
+NAME = Column("Name", lambda obj: obj["metadata"]["name"], description="Name of the object.")
+AGE = Column("Age", lambda obj: age(obj["metadata"].get("creationTimestamp")), description="Time since its creation.")
+
+
+def wanted(request: web.BaseRequest) -> bool:
+    """Return whether a client would rather have a table."""
+    accept = request.headers.get("Accept", "")
+    return "as=Table" in accept and "g=meta.k8s.io" in accept
+
+
+def table(kind: ResourceType, records: list[Record], meta: dict[str, Any], call: Call) -> bytes:
+    """Return a table of objects as JSON."""
+    shown = [kind.present(record.load()) if kind.present else record.load() for record in records]
+    return encode(table_of(kind, shown, meta, call))
+
+
+def table_of(kind: ResourceType, objects: list[Manifest], meta: dict[str, Any], call: Call) -> Manifest:
+    """Return a table of objects.
+
+    :param meta: metadata of the list.
+    """
+    columns = (NAME, *(kind.columns or (AGE,)))
+    include = call.query.get("includeObject", "Metadata")
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": meta,
+        "columnDefinitions": [
+            {
+                "name": column.name,
+                "type": "string" if column.type == "date" else column.type,
+                "format": "name" if column is NAME else "",
+                "description": column.description or column.name,
+                "priority": column.priority,
+            }
+            for column in columns
+        ],
+        "rows": [
+            {"cells": [column.value(obj) for column in columns], "object": _object(obj, include)} for obj in objects
+        ],
+    }
+
+
+def _object(obj: Manifest, include: str) -> Manifest | None:
+    if include == "None":
+        return None
+    if include == "Object":
+        return obj
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def age(timestamp: str | None) -> str:
+    """Return how long ago a time was, in kubectl's short form."""
+    if not timestamp:
+        return "<unknown>"
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+    return short_duration(max(seconds, 0))
+
+
+def short_duration(seconds: int) -> str:
+    """Return a duration as kubectl prints it: two units where the second one matters."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 2:
+        return f"{seconds}s"
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    if days < 8:
+        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
+    return f"{days}d"

@@ -1,0 +1,133 @@
+"""Fixtures for everybody: a Kubernetes API server in this process, and a fresh namespace for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
+
+
+class RunningApiServer:
+    """An API server in a thread and event loop of its own, so that tests may block and have loops of their own.
+
+    :param state_dir: its state; the same one again continues where the former server stopped.
+    :param port: 0 takes a free one.
+    """
+
+    def __init__(self, state_dir: Path, port: int = 0) -> None:
+        self.state_dir = state_dir
+        self.kubeconfig = state_dir / "kubeconfig"
+        self.url = ""
+        self.token = ""
+        self._port = port
+        self._problem: BaseException | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="api server", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def start(self) -> RunningApiServer:
+        """Return when it serves."""
+        self._thread.start()
+        self._ready.wait()
+        if self._problem:
+            raise self._problem
+        return self
+
+    def stop(self) -> None:
+        """Return when it has stopped; again does nothing."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ended.set)
+            self._thread.join()
+
+    def log_path(self, uid: str, container: str = "main") -> Path:
+        """Return where the kubelet would write a container's log; its directory exists."""
+        path = self.state_dir / "pods" / uid / f"{container}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", token: str | None = None
+    ) -> tuple[int, Any]:
+        """Send one request; return status and answer, parsed when it is JSON."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        headers = {"Content-Type": content_type} if data is not None else {}
+        if bearer := self.token if token is None else token:
+            headers["Authorization"] = f"Bearer {bearer}"
+        request = Request(self.url + path, data, headers, method=method)  # noqa: S310 - loopback
+        try:
+            with urlopen(request, timeout=30) as response:  # noqa: S310 - loopback
+                return response.status, _parse(response.read())
+        except HTTPError as error:
+            with error:
+                return error.code, _parse(error.read())
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            server = ApiServer(self.state_dir)
+            self.url = await server.start(port=self._port)
+        except BaseException as problem:
+            self._problem = problem
+            self._ready.set()
+            return
+        self.token = server.admin_token
+        write_kubeconfig(self.kubeconfig, self.url, self.token)
+        self._ready.set()
+        await self._ended.wait()
+        await server.stop()
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApiServer]:
+    """A Kubernetes API server shared by all tests; keep to your own `namespace`. It must stay up."""
+    server = RunningApiServer(tmp_path_factory.mktemp("cluster")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_api_server(tmp_path: Path) -> Iterator[Callable[..., RunningApiServer]]:
+    """Start API servers that a test may stop and start again: ``start_api_server(state_dir=…, port=…)``."""
+    started: list[RunningApiServer] = []
+
+    def start(state_dir: Path | None = None, port: int = 0) -> RunningApiServer:
+        started.append(RunningApiServer(state_dir or tmp_path / "cluster", port).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def namespace(api_server: RunningApiServer) -> Iterator[str]:
+    """A namespace of this test's own."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    status, answer = api_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    assert status == 201, answer
+    yield name
+    api_server.request("DELETE", f"/api/v1/namespaces/{name}")
