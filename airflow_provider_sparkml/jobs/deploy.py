@@ -66,22 +66,21 @@ async def deploy(
         ) from error  # fmt: skip
     ref = ResourceRef.of(obj)
     log.info("%s %s (uid %s)", _what_happened(existing, obj), ref, ref.uid)
-    creator = (obj["metadata"].get("annotations") or {}).get(CREATED_BY)
-    return Submission(ref, obj, adopted=existing is not None and not (created_by and creator == created_by))
+    return Submission(ref, obj, adopted=existing is not None and not has_created(obj, created_by))
 
 
 async def finish_deploy(
-    client: KubernetesClient, resource: Resource, outcome: Outcome, *, created: bool, log: JobLog
+    client: KubernetesClient, resource: Resource, outcome: Outcome, *, created_by: str, log: JobLog
 ) -> dict[str, Any]:
     """Turn the outcome of a rollout into the task's result, or into the exception that says why it does not serve.
 
     :param client: the cluster.
     :param resource: the kind.
     :param outcome: what :func:`~.rollout.wait_for_rollout` returned.
-    :param created: whether this chain of attempts created the object: then it is deleted on failure. One that was there
-        before stays: its old version may still serve.
+    :param created_by: key of the chain of attempts: what it has created is deleted on failure. A service that was there
+        before stays, for its old version may still serve.
     :param log: the task's log.
-    :return: ``name, namespace, uid, phase`` and the kind's own facts (``url, address, deployment_mode, model_state``).
+    :return: ``name, namespace, uid`` and the kind's own facts (``url, address, deployment_mode, model_state``).
     :raises ModelNotReadyError: the model does not load, or the spec is invalid.
     :raises StartupTimeoutError: it did not serve in time.
     :raises JobDeletedError: it was deleted meanwhile.
@@ -89,13 +88,18 @@ async def finish_deploy(
     ref, verdict = outcome.ref, outcome.verdict
     obj = await reread(client, resource, ref)
     if verdict.phase is Phase.SUCCEEDED and obj is not None:
-        facts = resource.facts(obj)
-        return {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid, "phase": str(verdict.phase), **facts}
+        return {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid, **resource.facts(obj)}
     evidence = await gather(client, resource, ref, obj or stub(ref), verdict)
     cause = _cause(resource, evidence, outcome, obj)
-    if created and obj is not None:
+    created = obj is not None and has_created(obj, created_by)
+    if created:
         await delete_job(client, resource, ref, log)
     raise cause.error(report(resource, evidence, cause, kept=obj is not None and not created))
+
+
+def has_created(obj: Manifest, created_by: str) -> bool:
+    """Return whether a chain of attempts has created the object, and not only changed it."""
+    return bool(created_by) and (obj["metadata"].get("annotations") or {}).get(CREATED_BY) == created_by
 
 
 def _cause(resource: Resource, evidence: Evidence, outcome: Outcome, obj: Manifest | None) -> Cause:
@@ -105,7 +109,7 @@ def _cause(resource: Resource, evidence: Evidence, outcome: Outcome, obj: Manife
     now = resource.read(obj)
     verdict = now if now.phase is Phase.FAILED else outcome.verdict
     if verdict.phase is not Phase.FAILED:
-        return classify_expired(evidence, "startup")
+        return classify_expired(evidence, outcome.expired or "startup")
     advice = "Compare model format, storageUri and the server's log below with what the model is."
     if verdict.state == "InvalidSpec":
         advice = "Correct the field that the message names; kubectl get clusterservingruntimes lists the formats."
@@ -182,4 +186,4 @@ def _what_happened(before: Manifest | None, after: Manifest) -> str:
     return "Nothing to change in" if same else "Changed"
 
 
-__all__ = ["CREATED_BY", "FIELD_MANAGER", "build_service_manifest", "deploy", "finish_deploy"]
+__all__ = ["CREATED_BY", "FIELD_MANAGER", "build_service_manifest", "deploy", "finish_deploy", "has_created"]

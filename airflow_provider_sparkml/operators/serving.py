@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_sparkml.exceptions import NotFoundError
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.base import task_identity
 from airflow_provider_sparkml.operators.deferring import DeferringOperator
-from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
+from airflow_provider_sparkml.resources.base import Phase, ResourceRef
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.triggers.serving import InferenceServiceTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_sparkml.jobs.outcome import Outcome
+    from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
     from airflow_provider_sparkml.jobs.submit import Submission
 
 
@@ -92,22 +94,21 @@ class InferenceServiceOperator(DeferringOperator):
 
     async def conclude(self, cluster: Cluster, context: Context, outcome: Outcome) -> dict[str, Any]:
         """Return where the model is served, or raise why it is not."""
-        from airflow_provider_sparkml.jobs.cleanup import delete_job
-        from airflow_provider_sparkml.jobs.finish import explain, reread
+        from airflow_provider_sparkml.jobs.deploy import finish_deploy
 
-        ref = outcome.ref
-        obj = await reread(cluster.client, INFERENCE_SERVICE, ref)
-        if outcome.verdict.phase is Phase.SUCCEEDED and obj is not None:
-            return {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid, **INFERENCE_SERVICE.facts(obj)}
-        ours = obj is not None and self._has_created(obj, context)
-        error = await explain(cluster.client, INFERENCE_SERVICE, outcome, obj, kept=not ours)
-        if ours:
-            await delete_job(cluster.client, INFERENCE_SERVICE, ref, self.log)
-        raise error
+        created_by = task_identity(context).key
+        return await finish_deploy(cluster.client, INFERENCE_SERVICE, outcome, created_by=created_by, log=self.log)
+
+    def deadlines(self, context: Context, submission: Submission) -> Deadlines:
+        """Return when to give up. The object does not say since when its newest version has been starting."""
+        deadlines = super().deadlines(context, submission)
+        until = None if self.startup_timeout is None else time.time() + self.startup_timeout
+        return replace(deadlines, startup_seconds=None, startup_until=until)
 
     async def abandon(self, cluster: Cluster, context: Context) -> None:
         """Delete the service if this task has created it and it does not serve yet."""
         from airflow_provider_sparkml.jobs.cleanup import kill
+        from airflow_provider_sparkml.jobs.deploy import has_created
 
         manifest = self.manifest()
         namespace = await self.namespace_of(cluster, manifest)
@@ -115,14 +116,8 @@ class InferenceServiceOperator(DeferringOperator):
             obj = await cluster.client.get(INFERENCE_SERVICE.api, manifest["metadata"]["name"], namespace)
         except NotFoundError:
             return
-        if self._has_created(obj, context) and INFERENCE_SERVICE.read(obj).phase is not Phase.SUCCEEDED:
+        if has_created(obj, task_identity(context).key) and INFERENCE_SERVICE.read(obj).phase is not Phase.SUCCEEDED:
             await kill(cluster.client, ResourceRef.of(obj), log=self.log)
-
-    def _has_created(self, obj: Manifest, context: Context) -> bool:
-        """Return whether this chain of attempts has created the service, and not only changed it."""
-        from airflow_provider_sparkml.jobs.deploy import CREATED_BY
-
-        return (obj["metadata"].get("annotations") or {}).get(CREATED_BY) == task_identity(context).key
 
 
 __all__ = ["InferenceServiceOperator"]
