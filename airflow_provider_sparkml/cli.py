@@ -1,3 +1,0 @@
-"""The `sparkml` command."""
-
-from __future__ import annotations

@@ -1,0 +1,7 @@
+"""The `sparkml` command."""
+
+from __future__ import annotations
+
+from airflow_provider_sparkml.cli.main import app
+
+__all__ = ["app"]

@@ -1,0 +1,1 @@
+"""The demo behind `make demo`: from nothing to a served model, by the same commands and APIs that a user has."""
