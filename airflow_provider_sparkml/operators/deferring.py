@@ -152,7 +152,7 @@ def timeout_seconds(name: str, value: timedelta | float | None) -> float | None:
     if value is None:
         return None
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise InvalidManifestError(f"{name} is {value!r}: give a positive timedelta or seconds, or None for no limit")
     return float(seconds)
 

@@ -1,4 +1,4 @@
-"""A real Airflow for a whole test session: ``airflow standalone`` on free ports, its own home, and a client of its API."""
+"""A real Airflow for a test session: ``airflow standalone`` on free ports in its own home, and a client of its API."""
 
 from __future__ import annotations
 
