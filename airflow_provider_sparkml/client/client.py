@@ -217,18 +217,20 @@ class KubernetesClient:
         name: str,
         namespace: str | None = None,
         *,
-        propagation: Propagation = "Foreground",
+        propagation: Propagation | None = "Foreground",
         uid: str | None = None,
         grace_seconds: int | None = None,
     ) -> bool:
         """Delete an object; with finalizers, or in the foreground, it is gone some time after this returns.
 
-        :param propagation: what happens to the objects it owns.
+        :param propagation: what happens to the objects it owns; ``None`` leaves it as a former delete said.
         :param uid: delete only the object of this UID.
         :param grace_seconds: seconds its pod has to end by itself.
         :returns: ``False`` when there was nothing to delete: it is absent, or the name is another object's.
         """
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
