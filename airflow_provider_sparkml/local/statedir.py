@@ -128,5 +128,6 @@ def write_private(path: Path, text: str) -> None:
             file.write(text)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise LocalClusterError(f"{path} cannot be written: {error.strerror}; choose another path") from error
