@@ -22,7 +22,7 @@ from airflow_provider_sparkml.cli.overview import Overview, read_overview
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import LocalClusterError
-from airflow_provider_sparkml.local.cluster import BANNER, STOP_SECONDS, local_cluster
+from airflow_provider_sparkml.local.cluster import BANNER, JOB_NAMESPACES, STOP_SECONDS, local_cluster
 from airflow_provider_sparkml.local.statedir import StateDir, default_state_dir, write_private
 
 START_SECONDS = 30.0
@@ -53,21 +53,24 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of the API; as last time, or any free one.")
     ] = None,
     state_dir: StateDirOption = default_state_dir(),  # noqa: B008 - typer reads defaults from the signature
+    job_namespace: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Run SparkApplications here; may be repeated; '*' for everywhere.")
+    ] = list(JOB_NAMESPACES),  # noqa: B008
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running.")] = False,
 ) -> None:
     """Start the cluster. It runs until Ctrl-C; its state is kept for the next time."""
     state = StateDir(state_dir)
     copy = kubeconfig.expanduser().absolute() if kubeconfig else None
     if detach:
-        _start_detached(state, copy, port)
+        _start_detached(state, copy, port, job_namespace)
         return
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    interrupted = asyncio.run(_serve(state, copy, port))
+    interrupted = asyncio.run(_serve(state, copy, port, job_namespace))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-async def _serve(state: StateDir, kubeconfig: Path | None, port: int | None) -> bool:
+async def _serve(state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str]) -> bool:
     """Run the cluster until a signal comes; return whether it was Ctrl-C."""
     loop = asyncio.get_running_loop()
     received: asyncio.Future[int] = loop.create_future()
@@ -79,7 +82,10 @@ async def _serve(state: StateDir, kubeconfig: Path | None, port: int | None) -> 
 
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(each, stop, each)
-    async with local_cluster(state, port=port, kubeconfig=kubeconfig) as cluster:
+    everywhere = "*" in job_namespaces
+    async with local_cluster(
+        state, port=port, kubeconfig=kubeconfig, job_namespaces=None if everywhere else job_namespaces
+    ) as cluster:
         state.announce()
         typer.echo(_welcome(cluster.server, kubeconfig or state.kubeconfig))
         number = await cluster.run_until(received)
@@ -93,7 +99,7 @@ def _welcome(server: str, kubeconfig: Path) -> str:
     return f"{BANNER}\nKubernetes API: {server}\nexport KUBECONFIG={kubeconfig}"
 
 
-def _start_detached(state: StateDir, kubeconfig: Path | None, port: int | None) -> None:
+def _start_detached(state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str]) -> None:
     """Start the cluster in a session of its own, and wait until it is ready."""
     pid = state.running()
     if pid is not None:
@@ -105,6 +111,7 @@ def _start_detached(state: StateDir, kubeconfig: Path | None, port: int | None) 
     command = [sys.executable, "-m", "airflow_provider_sparkml.cli", "cluster", "up", f"--state-dir={state.path}"]
     command += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
     command += [f"--port={port}"] if port else []
+    command += [f"--job-namespace={name}" for name in job_namespaces]
     with state.log.open("a") as log:
         written = log.tell()
         process = subprocess.Popen(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ from airflow_provider_sparkml.resources.core import (
 
 NAME = "sparkml"
 """Name of the cluster, the user and the context in the kubeconfig."""
+
+JOB_NAMESPACES = ("default",)
+"""Where SparkApplications are run unless somebody says otherwise; as the Spark operator's chart has it."""
 
 STOP_SECONDS = 30.0
 """Longest that an orderly stop takes; the pods get two seconds of it."""
@@ -84,13 +87,18 @@ class LocalCluster:
 
 @contextlib.asynccontextmanager
 async def local_cluster(
-    state: StateDir, *, port: int | None = None, kubeconfig: Path | None = None
+    state: StateDir,
+    *,
+    port: int | None = None,
+    kubeconfig: Path | None = None,
+    job_namespaces: Collection[str] | None = JOB_NAMESPACES,
 ) -> AsyncIterator[LocalCluster]:
     """Run a cluster for the length of the block; then its pods are stopped in an orderly way.
 
     :param state: its state directory, held from here on; a state that was there before goes on.
     :param port: port of the API on 127.0.0.1; where none is given the last one, or else a free one.
     :param kubeconfig: where to write the kubeconfig besides the state directory.
+    :param job_namespaces: where SparkApplications are run; everywhere when ``None``.
     :raises LocalClusterError: it is already up, the port is taken, or the kubeconfig is somebody else's.
     """
     with state.hold():
@@ -105,7 +113,7 @@ async def local_cluster(
                 write_kubeconfig(path, server.url, server.admin_token)
             async with KubernetesClient(kubeconfig_file(state.kubeconfig)) as client:
                 await bootstrap(client)
-                async with _parts(client, state, server, await java) as work:
+                async with _parts(client, state, server, await java, job_namespaces) as work:
                     yield LocalCluster(server.url, state.kubeconfig, work)
         finally:
             await server.stop()
@@ -131,7 +139,11 @@ def _last_port(state: StateDir) -> int:
 
 @contextlib.asynccontextmanager
 async def _parts(
-    client: KubernetesClient, state: StateDir, server: ApiServer, java_home: Path
+    client: KubernetesClient,
+    state: StateDir,
+    server: ApiServer,
+    java_home: Path,
+    job_namespaces: Collection[str] | None,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run node and controllers for the length of the block; the pods are stopped with the node."""
     images = ImageStore(default_folders(), default_cache())
@@ -141,7 +153,7 @@ async def _parts(
     submitter = Submitter(images, java_home, Target(server.url, token_file))
     parts = (
         kubelet,
-        SparkController(client, submitter),
+        SparkController(client, submitter, namespaces=job_namespaces),
         serving_controller(client),
         deployment_controller(client),
         ServiceProxy(client),

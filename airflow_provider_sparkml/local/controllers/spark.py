@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import (
@@ -49,11 +49,15 @@ class SparkController:
 
     :param client: the API server.
     :param submitter: runs spark-submit.
+    :param namespaces: where; in all when ``None``. Upstream has ``default`` alone (the chart's ``spark.jobNamespaces``).
     """
 
-    def __init__(self, client: KubernetesClient, submitter: Submitter) -> None:
+    def __init__(
+        self, client: KubernetesClient, submitter: Submitter, *, namespaces: Collection[str] | None = None
+    ) -> None:
         self._client = client
         self._submitter = submitter
+        self._namespaces = namespaces
         self._submissions = asyncio.Semaphore(PARALLEL_SUBMISSIONS)
         self._seen: dict[str, str] = {}  # UID → hash of the spec that was acted on
 
@@ -64,6 +68,8 @@ class SparkController:
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """Take an application one step on; see :data:`~.runtime.Reconcile`."""
+        if self._namespaces is not None and namespace not in self._namespaces:
+            return None
         try:
             app = await self._client.get(API, name, namespace)
         except NotFoundError:
