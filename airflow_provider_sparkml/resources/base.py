@@ -14,6 +14,23 @@ Manifest = dict[str, Any]
 """A Kubernetes object as parsed from JSON or YAML."""
 
 
+def plain(value: Any) -> Any:
+    """Return plain dicts and lists all the way down, none of them the author's own; what is in them stays as it is.
+
+    Unlike a deep copy it never copies what an author has put in for Airflow to resolve, such as an ``XComArg``.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that say something: not empty and not ``False``."""
+    return {name: value for name, value in fields.items() if value}
+
+
 class Phase(StrEnum):
     """Where a job stands, in the same words for every kind.
 
@@ -245,6 +262,8 @@ __all__ = [
     "Resource",
     "ResourceRef",
     "Verdict",
+    "plain",
+    "present",
     "register",
     "resource_for",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Mapping
+from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,12 +30,16 @@ def load_manifest(application: Any, *, search_path: Path | None = None) -> Manif
         ``.json`` file; or YAML or JSON text.
     :param search_path: where a relative path is looked for; the working directory when ``None``.
     :raises InvalidManifestError: it is none of these, cannot be parsed (file and line are named), holds several
-        documents, or has no apiVersion and kind.
+        documents, has no apiVersion and kind, or has a value that JSON does not know (its field is named).
     """
+    if isinstance(application, type):
+        raise InvalidManifestError(
+            f"application is the class {application.__name__}: give an object of it, {application.__name__}(…)"
+        )
     if isinstance(application, Buildable):
-        return application.to_manifest()
+        return _checked(application.to_manifest(), "application")
     if isinstance(application, Mapping):
-        return _checked(copy.deepcopy(dict(application)), "application")
+        return _checked(application, "application")
     if isinstance(application, Path):
         return _from_file(application, search_path)
     if isinstance(application, str):
@@ -61,7 +67,9 @@ def _parse(text: str, where: str) -> Manifest:
     import yaml
 
     try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        # A subclass of SafeLoader.
+        loaded = yaml.load_all(text, Loader=_loader())
+        documents = [document for document in loaded if document is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -74,19 +82,65 @@ def _parse(text: str, where: str) -> Manifest:
     return _checked(documents[0], where)
 
 
+@cache
+def _loader() -> Any:
+    """Return YAML's safe loader, which here refuses a key that is there twice instead of dropping the first."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            seen = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+            return node
+
+    return Loader
+
+
 def _checked(document: Any, where: str) -> Manifest:
-    """Return the document if it looks like a Kubernetes object."""
-    if not isinstance(document, dict):
+    """Return a copy of the document if it looks like a Kubernetes object."""
+    if not isinstance(document, Mapping):
         raise InvalidManifestError(
             f"{where} is {_short(document)}: it must be a Kubernetes object with apiVersion, kind, metadata and spec"
         )
+    try:
+        manifest: Manifest = _plain(document, where, "")
+    except RecursionError:
+        raise InvalidManifestError(f"{where} contains itself: look for a YAML alias within its own anchor") from None
     for field in ("apiVersion", "kind"):
-        value = document.get(field)
+        value = manifest.get(field)
         if not isinstance(value, str) or not value:
             raise InvalidManifestError(f"{where}: {field} is {value!r}: every manifest names its apiVersion and kind")
-    if not isinstance(document.get("metadata", {}) or {}, dict):
-        raise InvalidManifestError(f"{where}: metadata is {_short(document['metadata'])}: it must be a mapping")
-    return document
+    if not isinstance(manifest.get("metadata", {}) or {}, dict):
+        raise InvalidManifestError(f"{where}: metadata is {_short(manifest['metadata'])}: it must be a mapping")
+    return manifest
+
+
+def _plain(value: Any, where: str, field: str) -> Any:
+    """Return a copy made of what JSON knows; YAML aliases and the author's objects become values of their own.
+
+    :raises InvalidManifestError: there is something else in it.
+    """
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InvalidManifestError(f"{where}: {field or 'it'} has the key {key!r}: keys are text; quote it")
+        return {key: _plain(item, where, f"{field}.{key}" if field else key) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, where, f"{field}[{index}]") for index, item in enumerate(value)]
+    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, date):
+        raise InvalidManifestError(f"{where}: {field} is the date {value}: quote it, so that it stays text")
+    raise InvalidManifestError(
+        f"{where}: {field} is {_short(value)}, a {type(value).__name__}: a manifest holds text, numbers, true, false, "
+        "null, lists and mappings only"
+    )
 
 
 def _short(value: Any) -> str:

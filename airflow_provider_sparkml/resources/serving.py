@@ -5,6 +5,7 @@ The status: ``pkg/apis/serving/v1beta1/inference_service_status.go`` of kserve/k
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +18,15 @@ from airflow_provider_sparkml.resources.base import (
     Phase,
     Resource,
     Verdict,
+    plain,
     register,
 )
 
 API = ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService")
 MODEL_CONTAINER = "kserve-container"
 _HOPELESS = ("BlockedByFailedLoad", "InvalidSpec")
+_COUNTS = {"minReplicas": 0, "maxReplicas": 0, "canaryTrafficPercent": 0, "timeout": 0, "containerConcurrency": 0}
+"""Fields of a predictor that are whole numbers, and the least that they may be."""
 
 
 def read(obj: Manifest) -> Verdict:
@@ -49,7 +53,8 @@ def read(obj: Manifest) -> Verdict:
         )
     if _is_true(conditions.get("Stopped")):
         return Verdict(Phase.QUEUED, state="Stopped", reason="Stopped", message="stopped by its annotation")
-    if _is_true(ready) and transition in ("", "UpToDate"):
+    being_deleted = bool(obj["metadata"].get("deletionTimestamp"))
+    if _is_true(ready) and transition in ("", "UpToDate") and not being_deleted:
         return Verdict(
             Phase.SUCCEEDED, state="Ready", attempt=1, started_at=created, finished_at=_transition_time(ready)
         )
@@ -57,7 +62,7 @@ def read(obj: Manifest) -> Verdict:
     return Verdict(
         Phase.PENDING,
         state=transition or ("NotReady" if conditions else ""),
-        reason=blocked.get("reason") or "",
+        reason="BeingDeleted" if being_deleted else blocked.get("reason") or "",
         message=blocked.get("message") or "",
         pending_since=_pending_since(obj, conditions),
     )
@@ -84,6 +89,19 @@ def log_source(obj: Manifest) -> LogSource | None:
     return None
 
 
+def normalize(manifest: Manifest) -> Manifest:
+    """Return a copy with numbers where templates have rendered to text (``min_replicas="{{ params.replicas }}"``)."""
+    result = copy.deepcopy(manifest)
+    spec = result.get("spec")
+    predictor = spec.get("predictor") if isinstance(spec, dict) else None
+    if isinstance(predictor, dict):
+        for name in _COUNTS:
+            value = predictor.get(name)
+            if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+                predictor[name] = int(value)
+    return result
+
+
 def check(manifest: Manifest) -> None:
     """Refuse an InferenceService that names nothing to serve.
 
@@ -101,9 +119,18 @@ def check(manifest: Manifest) -> None:
         raise InvalidManifestError(
             "spec.predictor.model.modelFormat.name is missing: set the model's format, such as 'onnx'"
         )
+    for name, least in _COUNTS.items():
+        value = predictor.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise InvalidManifestError(
+                f"spec.predictor.{name} is {value!r}: set it to a whole number, at least {least}"
+            )
     percent = predictor.get("canaryTrafficPercent")
-    if percent is not None and not (isinstance(percent, int) and 0 <= percent <= 100):
+    if percent is not None and percent > 100:
         raise InvalidManifestError(f"spec.predictor.canaryTrafficPercent is {percent!r}: set it to 0 … 100")
+    low, high = predictor.get("minReplicas"), predictor.get("maxReplicas")
+    if low and high and low > high:  # 0 is no limit
+        raise InvalidManifestError(f"spec.predictor.minReplicas is {low}, more than maxReplicas, {high}")
 
 
 def _first_false(conditions: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -166,9 +193,9 @@ class InferenceService:
     runtime: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
-    min_replicas: int = 1
-    max_replicas: int | None = None
-    canary_traffic_percent: int | None = None
+    min_replicas: int | str = 1
+    max_replicas: int | str | None = None
+    canary_traffic_percent: int | str | None = None
     service_account: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -181,6 +208,14 @@ class InferenceService:
             )
         if self.model_format and not self.storage_uri:
             raise InvalidManifestError("storage_uri is empty: say where the model is, such as 'pvc://claim/path'")
+        ignored = [
+            name for name in ("storage_uri", "runtime", "env", "resources") if self.containers and getattr(self, name)
+        ]
+        if ignored:
+            raise InvalidManifestError(
+                f"{ignored[0]} is set together with containers, where nothing would read it: "
+                "write it into the container itself (the model's address as its variable STORAGE_URI)"
+            )
 
     def to_manifest(self) -> Manifest:
         """Return the manifest, new at each call."""
@@ -192,7 +227,7 @@ class InferenceService:
         if self.service_account:
             predictor["serviceAccountName"] = self.service_account
         if self.containers:
-            predictor["containers"] = [dict(container) for container in self.containers]
+            predictor["containers"] = plain(self.containers)
         else:
             predictor["model"] = self._model()
         metadata: dict[str, Any] = {"name": self.name}
@@ -204,7 +239,7 @@ class InferenceService:
             "apiVersion": API.api_version,
             "kind": API.kind,
             "metadata": metadata,
-            "spec": {"predictor": predictor | dict(self.extra)},
+            "spec": {"predictor": predictor | plain(self.extra)},
         }
 
     def _model(self) -> dict[str, Any]:
@@ -215,7 +250,7 @@ class InferenceService:
         if self.env:
             model["env"] = [{"name": name, "value": value} for name, value in self.env.items()]
         if self.resources:
-            model["resources"] = dict(self.resources)
+            model["resources"] = plain(self.resources)
         return model
 
 
@@ -223,6 +258,7 @@ INFERENCE_SERVICE = register(
     Resource(
         api=API,
         read=read,
+        normalize=normalize,
         check=check,
         log_source=log_source,
         facts=facts,

@@ -27,10 +27,11 @@ from airflow_provider_sparkml.resources.spark_builders import (
     Executor,
     RestartPolicy,
     SparkApplication,
-    Volume,
 )
 from airflow_provider_sparkml.resources.spark_check import check
 from airflow_provider_sparkml.resources.spark_normalize import normalize
+from airflow_provider_sparkml.resources.spark_retries import next_retry
+from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 API = ApiResource("sparkoperator.k8s.io", "v1beta2", "sparkapplications", "SparkApplication")
 DRIVER_CONTAINER = "spark-kubernetes-driver"
@@ -56,7 +57,10 @@ _PHASES = {
 }
 _STARTING = ("SUBMITTED", "SUBMISSION_FAILED")
 _EXIT = re.compile(r"ExitCode: (\d+), Reason: (\w*)")
-_LOST_DRIVER = ("driver pod not found", "driver container status missing", "driver pod already exist")
+# Causes that lie outside of the application: a driver that was lost, and a namespace that has no room now.
+_OUTSIDE = ("driver pod not found", "driver container status missing", "driver pod already exist", "exceeded quota")
+# SIGILL, SIGABRT, SIGBUS, SIGFPE and SIGSEGV as exit codes: native code crashed, and would do so again.
+_CRASHES = (132, 134, 135, 136, 139)
 
 
 def read(obj: Manifest) -> Verdict:
@@ -66,6 +70,7 @@ def read(obj: Manifest) -> Verdict:
     state = application.get("state") or ""
     submitted = status.get("lastSubmissionAttemptTime") or ""
     message = application.get("errorMessage") or ""
+    retry = next_retry(obj)
     phase = _PHASES.get(state, Phase.UNKNOWN)
     if state == "" and (obj.get("spec") or {}).get("suspend"):
         phase = Phase.QUEUED
@@ -73,7 +78,7 @@ def read(obj: Manifest) -> Verdict:
         phase=phase,
         state=state,
         reason=_reason(obj, state),
-        message=message,
+        message=f"{retry}: {message}" if retry else message,
         attempt=int(status.get("executionAttempts") or 0),
         submission_id=status.get("submissionID") or "",
         retryable=phase is Phase.FAILED and _may_succeed_next_time(message),
@@ -159,11 +164,11 @@ def _pending_since(obj: Manifest, state: str, submitted: str) -> str:
 
 def _may_succeed_next_time(message: str) -> bool:
     """Whether the operator's message alone shows that the cause lay outside of the application."""
-    if any(text in message for text in _LOST_DRIVER):
+    if any(text in message for text in _OUTSIDE):
         return True
     exited = _EXIT.search(message)
     # 128+n: ended by signal n. The kernel's OOM killer uses SIGKILL too, and would do so again.
-    return exited is not None and int(exited[1]) > 128 and exited[2] != "OOMKilled"
+    return exited is not None and int(exited[1]) > 128 and int(exited[1]) not in _CRASHES and exited[2] != "OOMKilled"
 
 
 SPARK_APPLICATION = register(

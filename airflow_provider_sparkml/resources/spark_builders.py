@@ -6,70 +6,12 @@ given in ``extra``, which is merged into the built part.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from airflow_provider_sparkml.resources.base import Manifest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
-    """A volume of the application, mounted where ``mount_path`` says in the driver and the executors.
-
-    Use :meth:`claim`, :meth:`empty_dir`, :meth:`host_path`, :meth:`config_map` or :meth:`secret`. Volumes other than
-    ``spark-local-dir-*`` are put in by the operator's webhook.
-
-    :param name: name of the volume.
-    :param mount_path: where it is mounted.
-    :param source: the volume's source, as a pod spec has it.
-    :param read_only: whether it is mounted read-only.
-    :param sub_path: folder within the volume.
-    :param roles: who mounts it.
-    """
-
-    name: str
-    mount_path: str
-    source: Mapping[str, Any]
-    read_only: bool = False
-    sub_path: str = ""
-    roles: Sequence[Literal["driver", "executor"]] = ("driver", "executor")
-
-    @classmethod
-    def claim(cls, claim: str, mount_path: str, *, name: str = "data", **options: Any) -> Volume:
-        """Mount a PersistentVolumeClaim."""
-        return cls(name=name, mount_path=mount_path, source={"persistentVolumeClaim": {"claimName": claim}}, **options)
-
-    @classmethod
-    def empty_dir(cls, mount_path: str, *, name: str = "scratch", size_limit: str = "", **options: Any) -> Volume:
-        """Mount an empty directory that lives as long as the pod; ``size_limit`` is a quantity such as ``1Gi``."""
-        source = {"emptyDir": {"sizeLimit": size_limit} if size_limit else {}}
-        return cls(name=name, mount_path=mount_path, source=source, **options)
-
-    @classmethod
-    def host_path(cls, path: str, mount_path: str, *, name: str = "host", **options: Any) -> Volume:
-        """Mount a directory of the node."""
-        return cls(name=name, mount_path=mount_path, source={"hostPath": {"path": path}}, **options)
-
-    @classmethod
-    def config_map(cls, config_map: str, mount_path: str, *, name: str = "config", **options: Any) -> Volume:
-        """Mount a ConfigMap as files."""
-        return cls(name=name, mount_path=mount_path, source={"configMap": {"name": config_map}}, **options)
-
-    @classmethod
-    def secret(cls, secret: str, mount_path: str, *, name: str = "secret", **options: Any) -> Volume:
-        """Mount a Secret as files."""
-        return cls(name=name, mount_path=mount_path, source={"secret": {"secretName": secret}}, **options)
-
-    def to_volume(self) -> dict[str, Any]:
-        """Return the entry of ``spec.volumes``."""
-        return {"name": self.name, **copy.deepcopy(dict(self.source))}
-
-    def to_mount(self) -> dict[str, Any]:
-        """Return the entry of a role's ``volumeMounts``."""
-        mount: dict[str, Any] = {"name": self.name, "mountPath": self.mount_path}
-        return mount | _present({"readOnly": self.read_only, "subPath": self.sub_path})
+from airflow_provider_sparkml.resources.base import Manifest, plain, present
+from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +66,7 @@ class _Role:
         return {
             "cores": self.cores,
             "memory": self.memory,
-            **_present(
+            **present(
                 {
                     "coreRequest": self.core_request,
                     "coreLimit": self.core_limit,
@@ -156,7 +98,7 @@ class Driver(_Role):
 
     def to_spec(self) -> dict[str, Any]:
         """Return ``spec.driver``."""
-        spec: dict[str, Any] = _plain(self._common() | _present({"podName": self.pod_name}) | dict(self.extra))
+        spec: dict[str, Any] = plain(self._common() | present({"podName": self.pod_name}) | dict(self.extra))
         return spec
 
 
@@ -176,7 +118,7 @@ class Executor(_Role):
         own: dict[str, Any] = {"instances": self.instances}
         if not self.delete_on_termination:
             own["deleteOnTermination"] = False
-        spec: dict[str, Any] = _plain(self._common() | own | dict(self.extra))
+        spec: dict[str, Any] = plain(self._common() | own | dict(self.extra))
         return spec
 
 
@@ -252,7 +194,7 @@ class Dependencies:
 
     def to_spec(self) -> dict[str, Any]:
         """Return ``spec.deps``."""
-        return _present(
+        return present(
             {
                 "jars": list(self.jars),
                 "files": list(self.files),
@@ -280,7 +222,7 @@ class BatchScheduler:
 
     def to_spec(self) -> dict[str, Any]:
         """Return the two fields of the spec that name the scheduler and its options."""
-        options = _present({"queue": self.queue, "priorityClassName": self.priority_class})
+        options = present({"queue": self.queue, "priorityClassName": self.priority_class})
         return {"batchScheduler": self.name} | ({"batchSchedulerOptions": options} if options else {})
 
 
@@ -352,8 +294,8 @@ class SparkApplication:
     def to_manifest(self) -> Manifest:
         """Return the manifest, new at each call."""
         labels = {**self.labels, **({"kueue.x-k8s.io/queue-name": self.queue} if self.queue else {})}
-        metadata = _present({"name": self.name, "labels": labels, "annotations": self.annotations})
-        manifest: Manifest = _plain(
+        metadata = present({"name": self.name, "labels": labels, "annotations": self.annotations})
+        manifest: Manifest = plain(
             {
                 "apiVersion": "sparkoperator.k8s.io/v1beta2",
                 "kind": "SparkApplication",
@@ -375,7 +317,7 @@ class SparkApplication:
             "driver": self._role("driver"),
             "executor": self._role("executor"),
         }
-        spec |= _present(
+        spec |= present(
             {
                 "mainClass": self.main_class,
                 # An XComArg stands for a list that is known only when the task runs.
@@ -384,7 +326,7 @@ class SparkApplication:
                 "hadoopConf": self.hadoop_conf,
                 "deps": self.dependencies.to_spec() if self.dependencies else {},
                 "dynamicAllocation": self.dynamic_allocation.to_spec() if self.dynamic_allocation else {},
-                "volumes": [volume.to_volume() for volume in self.volumes],
+                "volumes": _distinct([volume.to_volume() for volume in self.volumes]),
                 "imagePullPolicy": self.image_pull_policy,
                 "imagePullSecrets": list(self.image_pull_secrets),
                 "nodeSelector": self.node_selector,
@@ -405,18 +347,9 @@ class SparkApplication:
         return spec
 
 
-def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that say something: not empty and not ``False``."""
-    return {name: value for name, value in fields.items() if value}
-
-
-def _plain(value: Any) -> Any:
-    """Return plain dicts and lists all the way down, none of them the author's own."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each item once: a volume may be mounted in several places."""
+    return [item for index, item in enumerate(items) if item not in items[:index]]
 
 
 __all__ = [
@@ -427,5 +360,4 @@ __all__ = [
     "Executor",
     "RestartPolicy",
     "SparkApplication",
-    "Volume",
 ]

@@ -10,14 +10,29 @@ from typing import Any
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import Manifest
-from airflow_provider_sparkml.resources.quantities import is_jvm_memory, jvm_memory, parse_quantity
+from airflow_provider_sparkml.resources.quantities import is_jvm_memory, jvm_memory, memory_bytes, parse_quantity
 
 TYPES = ("Java", "Python", "Scala", "R")
 RESTART_TYPES = ("Never", "OnFailure", "Always")
 MIN_TTL_SECONDS = 60
 """An application that is removed sooner may be gone before anybody has seen how it ended."""
 
-# internal/webhook/sparkapplication_validator.go: the operator owns these; it refuses them in sparkConf.
+MIN_HEAP_MIB = 450
+"""Spark does not start with less: UnifiedMemoryManager, 1.5 times RESERVED_SYSTEM_MEMORY_BYTES."""
+
+_LEAST = {
+    ("executor", "instances"): 1,
+    ("restartPolicy", "onFailureRetries"): 0,
+    ("restartPolicy", "onFailureRetryInterval"): 1,
+    ("restartPolicy", "onSubmissionFailureRetries"): 0,
+    ("restartPolicy", "onSubmissionFailureRetryInterval"): 1,
+    ("dynamicAllocation", "initialExecutors"): 0,
+    ("dynamicAllocation", "minExecutors"): 0,
+    ("dynamicAllocation", "maxExecutors"): 1,
+}
+"""Fields that are whole numbers, and the least that they may be."""
+
+# internal/webhook/sparkconf_validator.go of the operator: it owns these, and refuses them in sparkConf.
 _OWNED_CONF = {
     "spark.master": "leave it out: the operator sets it",
     "spark.kubernetes.driver.master": "leave it out: the operator sets it",
@@ -27,7 +42,11 @@ _OWNED_CONF = {
     "spark.kubernetes.authenticate.driver.serviceAccountName": "set spec.driver.serviceAccount",
     "spark.kubernetes.authenticate.executor.serviceAccountName": "set spec.executor.serviceAccount",
 }
-_CREDENTIALS = ("oauthToken", "oauthTokenFile", "clientKeyFile", "clientCertFile", "caCertFile")
+_CREDENTIALS = frozenset(
+    f"spark.kubernetes.authenticate.{role}{name}"
+    for role in ("", "driver.", "executor.")
+    for name in ("oauthToken", "oauthTokenFile")
+)
 
 
 def check(manifest: Manifest) -> None:
@@ -44,7 +63,10 @@ def check(manifest: Manifest) -> None:
 def _faults(spec: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     """Yield what is wrong, the most basic first."""
     yield from _program_faults(spec)
-    yield from _role_faults(spec)
+    for role in ("driver", "executor"):
+        yield from _role_faults(spec, role)
+    yield from _number_faults(spec)
+    yield from _volume_faults(spec)
     yield from _restart_faults(spec)
     yield from _conf_faults(spec, (manifest.get("metadata") or {}).get("namespace") or "")
 
@@ -79,36 +101,101 @@ def _image(spec: Mapping[str, Any], role: str) -> str:
     return part.get("image") or containers[0].get("image") or ""
 
 
-def _role_faults(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the driver and the executors."""
+def _role_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
+    """Yield what is wrong with the resources and the nodes of the driver or the executors."""
+    part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
+    for name in ("memory", "memoryOverhead"):
+        value = part.get(name)
+        if value is not None and not is_jvm_memory(str(value)):
+            # It raises by itself when the text is no size at all.
+            yield (
+                f"{field}.{name} is {value!r}, which Spark cannot read: write "
+                f"{jvm_memory(str(value), f'{field}.{name}')!r}"
+            )
+        elif value is not None and not isinstance(value, str):
+            yield f"{field}.{name} is {value!r}, a number: write it as text with its unit, such as '512m'"
+    heap = part.get("memory")
+    if heap is not None and memory_bytes(heap, f"{field}.memory") < MIN_HEAP_MIB * 2**20:
+        yield f"{field}.memory is {heap!r}: Spark does not start with less than {MIN_HEAP_MIB}m"
+    if part.get("memoryLimit") is not None:
+        memory_bytes(str(part["memoryLimit"]), f"{field}.memoryLimit")
+    if spec.get("nodeSelector") and part.get("nodeSelector"):
+        yield f"spec.nodeSelector and {field}.nodeSelector are both set: the operator accepts one of them"
+    yield from _cpu_faults(spec, role)
+
+
+def _cpu_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
+    """Yield what is wrong with a role's cores, and with what its pod requests and may use."""
+    part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
+    cores, limit = part.get("cores"), part.get("coreLimit")
+    if cores is not None and (not _is_whole(cores) or cores < 1):
+        yield (
+            f"{field}.cores is {cores!r}: Spark takes whole cores, at least 1; "
+            f"write a fraction into {field}.coreRequest"
+        )
+    if part.get("coreRequest") is not None:
+        parse_quantity(str(part["coreRequest"]), f"{field}.coreRequest")
+    if limit is None:
+        return
+    most = parse_quantity(str(limit), f"{field}.coreLimit")
+    in_conf = f"spark.kubernetes.{role}.request.cores"
+    request, asked = next(
+        (
+            (value, name)
+            for value, name in (
+                (part.get("coreRequest"), f"{field}.coreRequest"),
+                (_mapping(spec.get("sparkConf"), "spec.sparkConf").get(in_conf), f"spec.sparkConf[{in_conf!r}]"),
+                (cores, f"{field}.cores"),
+            )
+            if value is not None
+        ),
+        (1, f"{field}.cores"),
+    )
+    if parse_quantity(str(request), asked) > most:
+        yield (
+            f"{field}.coreLimit is {limit!r}, less than the pod requests, {str(request)!r} ({asked}): "
+            "raise the limit, or lower coreRequest"
+        )
+
+
+def _number_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is not the whole number that it must be."""
+    for (part, name), least in _LEAST.items():
+        value = _mapping(spec.get(part), f"spec.{part}").get(name)
+        if value is not None and (not _is_whole(value) or value < least):
+            yield f"spec.{part}.{name} is {value!r}: set it to a whole number, at least {least}"
+    dynamic = _mapping(spec.get("dynamicAllocation"), "spec.dynamicAllocation")
+    low, high = dynamic.get("minExecutors"), dynamic.get("maxExecutors")
+    if low is not None and high is not None and low > high:
+        yield f"spec.dynamicAllocation.minExecutors is {low}, more than maxExecutors, {high}"
+
+
+def _volume_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield volumes of one name, and mounts of a volume that is not there: the operator's webhook drops those."""
+    names = _names(spec.get("volumes"), "spec.volumes")
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield f"spec.volumes[{index}].name is {name!r}, like that of another volume: give each its own name"
     for role in ("driver", "executor"):
         part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
-        for name in ("memory", "memoryOverhead"):
-            value = part.get(name)
-            if value is not None and not is_jvm_memory(str(value)):
-                # It raises by itself when the text is no size at all.
+        if part.get("template"):
+            continue  # it may bring volumes of its own
+        for index, name in enumerate(_names(part.get("volumeMounts"), f"{field}.volumeMounts")):
+            if name not in names:
                 yield (
-                    f"{field}.{name} is {value!r}, which Spark cannot read: write "
-                    f"{jvm_memory(str(value), f'{field}.{name}')!r}"
+                    f"{field}.volumeMounts[{index}].name is {name!r}, and spec.volumes has no volume of that name"
+                    f" ({', '.join(map(str, names)) or 'it is empty'})"
                 )
-        for name in ("coreRequest", "coreLimit"):
-            if part.get(name) is not None:
-                parse_quantity(str(part[name]), f"{field}.{name}")
-        cores = part.get("cores")
-        if cores is not None and (not isinstance(cores, int) or isinstance(cores, bool) or cores < 1):
-            yield (
-                f"{field}.cores is {cores!r}: Spark takes whole cores, at least 1; "
-                f"write a fraction into {field}.coreRequest"
-            )
-        if spec.get("nodeSelector") and part.get("nodeSelector"):
-            yield f"spec.nodeSelector and {field}.nodeSelector are both set: the operator accepts one of them"
-    dynamic = _mapping(spec.get("dynamicAllocation"), "spec.dynamicAllocation")
-    instances = _mapping(spec.get("executor"), "spec.executor").get("instances")
-    if instances is not None and (not isinstance(instances, int) or isinstance(instances, bool) or instances < 1):
-        yield f"spec.executor.instances is {instances!r}: set it to a whole number, at least 1"
-    low, high = dynamic.get("minExecutors"), dynamic.get("maxExecutors")
-    if isinstance(low, int) and isinstance(high, int) and low > high:
-        yield f"spec.dynamicAllocation.minExecutors is {low}, more than maxExecutors, {high}"
+
+
+def _names(items: Any, field: str) -> list[Any]:
+    """Return the names of the items of a list, empty for what is absent.
+
+    :raises InvalidManifestError: it is no list of mappings.
+    """
+    if items is not None and not isinstance(items, list):
+        raise InvalidManifestError(f"{field} is {items!r}: it must be a list")
+    return [_mapping(item, f"{field}[{index}]").get("name") for index, item in enumerate(items or [])]
 
 
 def _restart_faults(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -123,7 +210,9 @@ def _restart_faults(spec: Mapping[str, Any]) -> Iterator[str]:
     elif kind not in RESTART_TYPES:
         yield f"spec.restartPolicy.type is {kind!r}: set it to one of {', '.join(RESTART_TYPES)}"
     ttl = spec.get("timeToLiveSeconds")
-    if isinstance(ttl, int) and ttl < MIN_TTL_SECONDS:
+    if ttl is not None and not _is_whole(ttl):
+        yield f"spec.timeToLiveSeconds is {ttl!r}: set it to a whole number of seconds, {MIN_TTL_SECONDS} or more"
+    elif ttl is not None and ttl < MIN_TTL_SECONDS:
         yield (
             f"spec.timeToLiveSeconds is {ttl}: the application could be gone before its end is seen; set it to "
             f"{MIN_TTL_SECONDS} or more, or leave it out and let on_finish clean up"
@@ -135,13 +224,20 @@ def _conf_faults(spec: Mapping[str, Any], namespace: str) -> Iterator[str]:
     for key, value in _mapping(spec.get("sparkConf"), "spec.sparkConf").items():
         if key in _OWNED_CONF:
             yield f"spec.sparkConf[{key!r}] is {value!r}, which the operator refuses: {_OWNED_CONF[key]}"
-        elif key.startswith("spark.kubernetes.authenticate") and key.rpartition(".")[2] in _CREDENTIALS:
+        elif key in _CREDENTIALS:
             # Its value may be a secret.
             yield f"spec.sparkConf[{key!r}] is refused by the operator: use spec.driver.serviceAccount"
         elif key == "spark.kubernetes.namespace" and namespace and value != namespace:
             yield f"spec.sparkConf[{key!r}] is {value!r}: it must be metadata.namespace, {namespace!r}; leave it out"
+        elif value is None:
+            yield f"spec.sparkConf[{key!r}] has no value: give it one, or leave it out"
         elif not isinstance(value, str):
             yield f"spec.sparkConf[{key!r}] is {value!r}: values are strings; write {_text(value)!r}"
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether the value is a whole number, and no truth value."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ import pytest
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.manifests import load_manifest
-from airflow_provider_sparkml.resources.spark import SparkApplication
+from airflow_provider_sparkml.resources.spark import Driver, SparkApplication
 
 GOOD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
+
+
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
 
 
 def test_every_form_gives_the_same(tmp_path: Path) -> None:
@@ -52,6 +57,13 @@ def test_the_authors_dict_is_never_part_of_the_manifest() -> None:
         ({"apiVersion": "v1"}, r"kind is None"),
         ({"apiVersion": "v1", "kind": "Pod", "metadata": "p"}, r"metadata is 'p': it must be a mapping"),
         (7, r"application is a int: give"),
+        (SparkApplication, r"application is the class SparkApplication: give an object of it"),
+        (f"{POD}spec: {{a: 1}}\nspec: {{b: 2}}\n", r"application, line 5, column 1.*the key 'spec' is there twice"),
+        (f"{POD}spec: {{since: 2026-01-01}}\n", r"spec\.since is the date 2026-01-01: quote it"),
+        (f"{POD}spec: {{env: [{{1: a}}]}}\n", r"spec\.env\[0\] has the key 1: keys are text; quote it"),
+        (f"{POD}spec: {{a: .nan}}\n", r"spec\.a is nan, a float"),
+        (f"{POD}spec: &all {{a: *all}}\n", r"application contains itself"),
+        ({**GOOD, "spec": {"driver": Driver()}}, r"spec\.driver is Driver\(.*a Driver: a manifest holds text"),
         ("absent.yaml", r"the path 'absent\.yaml', which cannot be read"),
     ],
 )
@@ -69,3 +81,29 @@ def test_a_fault_in_a_file_names_the_file_and_the_line(tmp_path: Path) -> None:
 def test_yaml_cannot_run_code() -> None:
     with pytest.raises(InvalidManifestError, match="not valid YAML"):
         load_manifest("!!python/object/apply:os.system\n- echo\n")
+
+
+def test_yaml_aliases_and_merges_become_values_of_their_own() -> None:
+    manifest = load_manifest(
+        f"{POD}spec:\n  x: {{y: {{base: &base {{a: 1, b: 2}}, merged: &merged {{<<: *base, b: 3}}}}}}\n"
+        "  again: {<<: *merged}\n  same: *base\n"
+    )
+    spec = manifest["spec"]
+    assert spec["again"] == {"a": 1, "b": 3}
+    spec["same"]["a"] = "changed"
+    assert spec["x"]["y"]["base"] == {"a": 1, "b": 2}
+
+
+def test_what_is_loaded_can_be_sent() -> None:
+    json.dumps(load_manifest({**GOOD, "spec": {"arguments": ("a", 1, 0.5, True, None)}}), allow_nan=False)
+
+
+def test_describing_kinds_imports_nothing_heavy() -> None:
+    """A DAG file pays for this at every parse."""
+    code = (
+        "import sys, airflow_provider_sparkml.resources as r, pkgutil, importlib\n"
+        "for m in pkgutil.iter_modules(r.__path__): importlib.import_module(f'{r.__name__}.{m.name}')\n"
+        "print(*sorted({'yaml', 'jsonschema', 'pydantic', 'airflow', 'aiohttp', 'kubernetes'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""

@@ -54,6 +54,12 @@ def test_not_ready_says_why_and_since_when() -> None:
     assert (verdict.phase, verdict.reason, verdict.pending_since) == (Phase.PENDING, "ReadyWhy", LATER)
 
 
+def test_one_that_is_being_deleted_is_no_success() -> None:
+    obj = service({"transitionStatus": "UpToDate"}, Ready="True")
+    obj["metadata"]["deletionTimestamp"] = LATER
+    assert (read(obj).phase, read(obj).reason) == (Phase.PENDING, "BeingDeleted")
+
+
 def test_stopped_is_waiting_not_failing() -> None:
     assert read(service(Ready="False", Stopped="True")).phase is Phase.QUEUED
 
@@ -94,12 +100,31 @@ def test_built_manifests_are_valid_upstream(upstream: Callable[[str, str, dict[s
         assert upstream(CRD, "v1beta1", manifest) == []
 
 
+def test_what_templates_render_to_gets_its_type_back() -> None:
+    manifest = InferenceService(
+        name="f", model_format="onnx", storage_uri="s3://b/m", min_replicas="2", canary_traffic_percent=" 10 "
+    ).to_manifest()
+    normal = INFERENCE_SERVICE.normalize(manifest)
+    INFERENCE_SERVICE.check(normal)
+    assert (normal["spec"]["predictor"]["minReplicas"], normal["spec"]["predictor"]["canaryTrafficPercent"]) == (2, 10)
+    assert manifest["spec"]["predictor"]["minReplicas"] == "2", "the given manifest is not changed"
+
+
+def test_a_manifest_shares_nothing_with_its_builder() -> None:
+    custom = InferenceService(name="f", containers=[{"name": "c", "env": [{"name": "A", "value": "1"}]}])
+    custom.to_manifest()["spec"]["predictor"]["containers"][0]["env"][0]["value"] = "changed"
+    assert custom.to_manifest()["spec"]["predictor"]["containers"][0]["env"] == [{"name": "A", "value": "1"}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({}, "give one of the two"),
         ({"model_format": "onnx", "containers": [{}], "storage_uri": "x"}, "give one of the two"),
         ({"model_format": "onnx"}, "storage_uri is empty"),
+        ({"containers": [{}], "storage_uri": "pvc://a/b"}, "storage_uri is set together with containers.*STORAGE_URI"),
+        ({"containers": [{}], "env": {"PASSWORD": "s3cret"}}, "env is set together with containers(?!.*s3cret)"),
+        ({"containers": [{}], "resources": {"limits": {}}}, "resources is set together with containers"),
     ],
 )
 def test_a_builder_refuses_what_cannot_be_served(arguments: dict[str, Any], message: str) -> None:
@@ -113,6 +138,12 @@ def test_a_builder_refuses_what_cannot_be_served(arguments: dict[str, Any], mess
         ({"metadata": {}}, r"metadata\.name is None"),
         ({"spec": {}}, r"spec\.predictor is None"),
         ({"spec": {"predictor": {"model": {"storageUri": "x"}}}}, r"modelFormat\.name is missing"),
+        (
+            {"spec": {"predictor": {"minReplicas": "{{ n }}"}}},
+            r"minReplicas is '\{\{ n \}\}': set it to a whole number",
+        ),
+        ({"spec": {"predictor": {"minReplicas": 3, "maxReplicas": 2}}}, r"minReplicas is 3, more than maxReplicas, 2"),
+        ({"spec": {"predictor": {"timeout": -1}}}, r"timeout is -1: set it to a whole number, at least 0"),
         ({"spec": {"predictor": {"canaryTrafficPercent": 101}}}, r"canaryTrafficPercent is 101: set it to 0"),
     ],
 )

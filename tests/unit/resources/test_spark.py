@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_sparkml.client.reflector import essentials
 from airflow_provider_sparkml.resources.base import LogSource, Phase, Verdict, resource_for
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER, SPARK_APPLICATION, read, ui_url
+from airflow_provider_sparkml.resources.spark_retries import next_retry
 
 CREATED, SUBMITTED, ENDED = "2026-11-22T10:00:00Z", "2026-11-22T10:05:00Z", "2026-11-22T10:09:00Z"
 
@@ -105,6 +107,8 @@ def test_an_attempt_is_an_accepted_submission() -> None:
         ("driver container failed with ExitCode: 1, Reason: Error", "Error", False),
         ("driver container failed with ExitCode: 137, Reason: OOMKilled", "OOMKilled", False),
         ("driver container failed with ExitCode: 143, Reason: Error", "Error", True),
+        ("driver container failed with ExitCode: 139, Reason: Error", "Error", False),
+        ('failed to run spark-submit: pods "pi-driver" is forbidden: exceeded quota: small', "", True),
         ("driver pod not found", "", True),
         ("driver container status missing", "", True),
         ("failed to submit spark application: failed to run spark-submit: boom", "", False),
@@ -119,6 +123,62 @@ def test_a_failure_says_whether_the_same_job_may_succeed_next_time(message: str,
 
 def test_only_a_failure_is_retryable() -> None:
     assert not read(application("FAILING", "driver pod not found")).retryable
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "counters", "told"),
+    [
+        # "Failing retry iff executionAttempts <= onFailureRetries": one more run than retries.
+        ("FAILING", {"type": "OnFailure", "onFailureRetries": 2}, (1, 1), "run 2 of 3 follows"),
+        ("FAILING", {"type": "OnFailure", "onFailureRetries": 2}, (2, 2), "run 3 of 3 follows"),
+        ("FAILING", {"type": "OnFailure", "onFailureRetries": 2}, (3, 3), ""),
+        ("FAILING", {"type": "OnFailure"}, (1, 1), ""),
+        ("FAILING", {"type": "Never", "onFailureRetries": 2}, (1, 1), ""),
+        ("FAILING", {"type": "Always"}, (7, 9), "run 8 follows"),
+        ("FAILING", None, (1, 1), ""),
+        # Earlier runs use up the submission's retries.
+        (
+            "SUBMISSION_FAILED",
+            {"type": "OnFailure", "onSubmissionFailureRetries": 3},
+            (0, 1),
+            "submission 2 of 4 follows",
+        ),
+        ("SUBMISSION_FAILED", {"type": "OnFailure", "onSubmissionFailureRetries": 3}, (2, 4), ""),
+        ("SUBMISSION_FAILED", {"type": "OnFailure", "onFailureRetries": 3}, (0, 1), ""),
+        ("FAILED", {"type": "OnFailure", "onFailureRetries": 9}, (1, 1), ""),
+        ("RUNNING", {"type": "Always"}, (1, 1), ""),
+    ],
+)
+def test_while_the_operator_will_try_again_the_message_says_so(
+    state: str, policy: dict[str, Any] | None, counters: tuple[int, int], told: str
+) -> None:
+    obj = application(
+        state,
+        "why",
+        spec={"restartPolicy": policy},
+        executionAttempts=counters[0],
+        submissionAttempts=counters[1],
+    )
+    assert read(obj).message == (f"{told}: why" if told else "why")
+    assert read(obj).phase.is_terminal == (state == "FAILED")
+
+
+def test_the_back_off_is_linear_and_counted_from_the_last_submission() -> None:
+    policy = {"type": "OnFailure", "onFailureRetries": 5, "onFailureRetryInterval": 40}
+    status = {"executionAttempts": 3, "submissionAttempts": 4, "lastSubmissionAttemptTime": SUBMITTED}
+    retry = next_retry(application("FAILING", spec={"restartPolicy": policy}, **status))
+    assert str(retry) == "run 4 of 6 follows at 2026-11-22T10:07:40Z"
+
+
+def test_a_retry_is_told_of_from_the_shared_watch_too() -> None:
+    """It keeps only parts of the spec."""
+    policy = {"type": "OnFailure", "onFailureRetries": 1}
+    obj = application("FAILING", "why", spec={"restartPolicy": policy, "driver": {}}, executionAttempts=1)
+    assert read(essentials(obj)) == read(obj)
+    obj["spec"] |= {"sparkConf": {"spark.ui.port": "4050"}, "suspend": True}
+    obj["status"] = {"driverInfo": {"podName": "pi-driver"}}
+    kept = essentials(obj)
+    assert (read(kept), SPARK_APPLICATION.progress(kept)) == (read(obj), ("pi-driver", 4050))
 
 
 def test_a_verdict_survives_json() -> None:

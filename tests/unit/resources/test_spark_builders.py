@@ -140,3 +140,33 @@ def test_a_manifest_shares_nothing_with_its_builder() -> None:
     first["metadata"]["labels"]["team"] = "changed"
     assert FULL.to_manifest() != first
     assert FULL.to_manifest()["metadata"]["labels"] == {"team": "a", "kueue.x-k8s.io/queue-name": "team-a"}
+
+
+def test_one_volume_may_be_mounted_in_two_places() -> None:
+    mounted = SparkApplication(
+        image="i:1",
+        main_application_file="local:///x.py",
+        volumes=[
+            Volume.claim("data", "/in", sub_path="raw", read_only=True),
+            Volume.claim("data", "/out", sub_path="o"),
+        ],
+    )
+    spec = built(mounted)["spec"]
+    assert spec["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    assert [mount["mountPath"] for mount in spec["driver"]["volumeMounts"]] == ["/in", "/out"]
+
+
+def test_what_airflow_is_to_resolve_is_kept_as_it_is() -> None:
+    """An XComArg must reach the operator's field itself: Airflow finds the upstream task by it."""
+    upstream = object()
+    spec = SparkApplication(
+        image="i:{{ params.tag }}",
+        main_application_file="local:///x.py",
+        arguments=["--in", upstream],  # type: ignore[list-item]
+        spark_conf={"spark.x": upstream},  # type: ignore[dict-item]
+        volumes=[Volume.claim("{{ params.claim }}", "/data")],
+    ).to_manifest()["spec"]
+    assert spec["image"] == "i:{{ params.tag }}"
+    assert spec["volumes"][0]["persistentVolumeClaim"] == {"claimName": "{{ params.claim }}"}
+    assert spec["arguments"][1] is upstream
+    assert spec["sparkConf"]["spark.x"] is upstream

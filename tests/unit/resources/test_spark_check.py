@@ -48,6 +48,31 @@ def test_a_good_one_passes() -> None:
         ("executor/cores", "0.5", r"spec\.executor\.cores is '0\.5': .*spec\.executor\.coreRequest"),
         ("executor/cores", True, r"spec\.executor\.cores is True"),
         ("executor/instances", 0, r"spec\.executor\.instances is 0"),
+        (
+            "executor/instances",
+            "{{ n }}",
+            r"spec\.executor\.instances is '\{\{ n \}\}': set it to a whole number, at least 1",
+        ),
+        ("driver/memory", "449m", r"spec\.driver\.memory is '449m': Spark does not start with less than 450m"),
+        ("driver/memory", 512, r"spec\.driver\.memory is 512, a number: write it as text with its unit"),
+        ("driver/memoryLimit", "much", r"spec\.driver\.memoryLimit is 'much'"),
+        (
+            "driver/coreLimit",
+            "900m",
+            r"spec\.driver\.coreLimit is '900m', less than the pod requests, '1' \(spec\.driver\.cores\)",
+        ),
+        ("restartPolicy/onFailureRetries", -1, r"onFailureRetries is -1: set it to a whole number, at least 0"),
+        ("restartPolicy/onFailureRetryInterval", 0, r"onFailureRetryInterval is 0: .*at least 1"),
+        ("dynamicAllocation", {"maxExecutors": "many"}, r"dynamicAllocation\.maxExecutors is 'many'"),
+        ("timeToLiveSeconds", "soon", r"timeToLiveSeconds is 'soon': set it to a whole number of seconds"),
+        ("volumes", {"name": "v"}, r"spec\.volumes is \{'name': 'v'\}: it must be a list"),
+        ("volumes", [{"name": "v"}, {"name": "v"}], r"spec\.volumes\[1\]\.name is 'v', like that of another volume"),
+        (
+            "executor/volumeMounts",
+            [{"name": "v"}],
+            r"executor\.volumeMounts\[0\]\.name is 'v', and spec\.volumes has no",
+        ),
+        ("sparkConf/spark.app.name", None, r"sparkConf\['spark\.app\.name'\] has no value"),
         ("dynamicAllocation", {"minExecutors": 3, "maxExecutors": 2}, r"minExecutors is 3, more than maxExecutors, 2"),
         (
             "restartPolicy/type",
@@ -93,3 +118,37 @@ def test_each_role_may_bring_its_own_image() -> None:
 def test_a_manifest_without_a_spec_is_refused(spec: Any) -> None:
     with pytest.raises(InvalidManifestError, match=r"^spec"):
         SPARK_APPLICATION.check({"metadata": {}, "spec": spec})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        # What the operator and Spark do accept.
+        ("driver/memory", "450m"),
+        ("driver/memoryOverhead", "0"),
+        ("driver/memoryLimit", "2g"),
+        ("driver/memoryLimit", "2Gi"),
+        ("driver/coreLimit", "1"),
+        ("sparkConf/spark.kubernetes.authenticate.driver.caCertFile", "/etc/ca.crt"),
+        ("sparkConf/spark.kubernetes.namespace", "ns"),
+        ("restartPolicy", {"type": "OnFailure", "onFailureRetries": 0}),
+        ("executor/template", {"spec": {"volumes": [{"name": "v"}]}}),
+    ],
+)
+def test_what_works_is_not_refused(path: str, value: Any) -> None:
+    SPARK_APPLICATION.check(manifest(path, value))
+
+
+def test_a_limit_is_compared_with_what_the_pod_really_requests() -> None:
+    small = manifest("driver/coreLimit", "500m")
+    small["spec"]["sparkConf"] = {"spark.kubernetes.driver.request.cores": "250m"}
+    SPARK_APPLICATION.check(small)
+    small["spec"]["driver"]["coreRequest"] = "0.75"
+    with pytest.raises(InvalidManifestError, match=r"requests, '0\.75' \(spec\.driver\.coreRequest\)"):
+        SPARK_APPLICATION.check(small)
+
+
+def test_a_pod_template_may_bring_the_volumes_that_are_mounted() -> None:
+    own = manifest("executor/volumeMounts", [{"name": "v", "mountPath": "/v"}])
+    own["spec"]["executor"]["template"] = {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}
+    SPARK_APPLICATION.check(own)

@@ -1,0 +1,73 @@
+"""When the Spark operator itself tries a SparkApplication again: the arithmetic of its restart policy.
+
+Source: ``ShouldRetry`` and ``TimeUntilNextRetryDue`` in ``pkg/util/sparkapplication.go`` of kubeflow/spark-operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from airflow_provider_sparkml.resources.base import Manifest
+
+# State → what is tried again, the counter of tries so far, and the policy's fields for how often and how long after.
+# ``submissionAttempts`` counts the submissions of all runs, so earlier runs use up the submission's retries too.
+_RULES: dict[str, tuple[Literal["run", "submission"], str, str, str]] = {
+    "FAILING": ("run", "executionAttempts", "onFailureRetries", "onFailureRetryInterval"),
+    "SUBMISSION_FAILED": (
+        "submission",
+        "submissionAttempts",
+        "onSubmissionFailureRetries",
+        "onSubmissionFailureRetryInterval",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The operator's next try.
+
+    :param what: whether it runs the application again, or only submits it again.
+    :param number: which try that will be, from 2.
+    :param total: how many there are at most; ``None`` without end.
+    :param due: when, if the status and the policy say so.
+    """
+
+    what: Literal["run", "submission"]
+    number: int
+    total: int | None
+    due: datetime | None
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total}"
+        at = "" if self.due is None else f" at {self.due:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{self.what} {self.number}{of} follows{at}"
+
+
+def next_retry(obj: Manifest) -> Retry | None:
+    """Return the operator's next try of an application that is failing; ``None`` when none is left, or none is due."""
+    status: Mapping[str, Any] = obj.get("status") or {}
+    policy: Mapping[str, Any] = (obj.get("spec") or {}).get("restartPolicy") or {}
+    rule = _RULES.get((status.get("applicationState") or {}).get("state") or "")
+    if rule is None:
+        return None
+    what, counter, allowed, interval = rule
+    done, retries = int(status.get(counter) or 0), policy.get(allowed)
+    if policy.get("type") == "Always":
+        return Retry(what, done + 1, None, _due(status, policy.get(interval)))
+    if policy.get("type") != "OnFailure" or retries is None or done > retries:
+        return None
+    return Retry(what, done + 1, retries + 1, _due(status, policy.get(interval)))
+
+
+def _due(status: Mapping[str, Any], interval: int | None) -> datetime | None:
+    """Return the end of the back-off: linear in the submissions so far, and counted from the last one's start."""
+    submitted = status.get("lastSubmissionAttemptTime")
+    if interval is None or not submitted:
+        return None
+    return datetime.fromisoformat(submitted) + timedelta(seconds=interval * int(status.get("submissionAttempts") or 1))
+
+
+__all__ = ["Retry", "next_retry"]
