@@ -61,16 +61,17 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = TIMEOUT_SECONDS) ->
         ) from None
     try:
         stdout, stderr = await asyncio.wait_for(process.communicate(), timeout)
-    except TimeoutError:
-        raise InvalidConnectionError(
-            f"exec plug-in {name!r} did not answer within {timeout:g} s; run it by hand on this machine to see what it "
-            "waits for"
-        ) from None
-    finally:
+    except BaseException as error:
         # Also when this task is cancelled: a plug-in and its children must not outlive whoever asked for it.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        if not isinstance(error, TimeoutError):
+            raise
+        raise InvalidConnectionError(
+            f"exec plug-in {name!r} did not answer within {timeout:g} s; run it by hand on this machine to see what it "
+            "waits for"
+        ) from None
     if process.returncode != 0:
         said = stderr.decode(errors="replace").strip()[-_LONGEST_STDERR:]
         raise InvalidConnectionError(f"exec plug-in {name!r} ended with exit code {process.returncode}: {said}")

@@ -72,6 +72,14 @@ class _Entry:
             raise InvalidConnectionError(f"{self.label}: {key} must be a list")
         return value
 
+    def entries(self, key: str) -> list[_Entry]:
+        """Return a list field whose items are mappings, empty when absent."""
+        entries = [_Entry(f"{self.label}.{key}[{i}]", item, self.directory) for i, item in enumerate(self.items(key))]
+        for entry in entries:
+            if not isinstance(entry.data, Mapping):
+                raise InvalidConnectionError(f"{entry.label} must be a mapping")
+        return entries
+
     def mapping(self, key: str) -> Mapping[str, Any]:
         """Return a mapping field, empty when absent."""
         value = self.data.get(key) or {}
@@ -93,12 +101,11 @@ class _Merged:
             raise InvalidConnectionError(f"{source} is no kubeconfig: it must be a mapping with clusters and contexts")
         whole = _Entry(source, data, directory)
         for section, key in _SECTIONS.items():
-            for index, item in enumerate(whole.items(section)):
-                if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
-                    raise InvalidConnectionError(f"{source}: {section}[{index}] must have a name and a {key}")
-                body = _Entry(f"{source}: {section}[{index}]", item, directory).mapping(key)
-                entry = _Entry(f"{source}: {key} {item['name']!r}", body, directory)
-                self.entries[section].setdefault(item["name"], entry)
+            for item in whole.entries(section):
+                name = item.required("name")
+                self.entries[section].setdefault(
+                    name, _Entry(f"{source}: {key} {name!r}", item.mapping(key), directory)
+                )
         # kubectl lets the first file choose the context, KubernetesHook the last; see the module's docstring.
         self.current_context = whole.text("current-context") or self.current_context
 
@@ -265,12 +272,11 @@ def _exec_plugin(user: _Entry, cluster: _Entry, tls: TlsMaterial, *, allow_exec:
         )
     if os.sep in command and user.directory is not None:
         command = str(user.directory / command)
-    env = [_Entry(f"{plugin.label}.env[{index}]", item, None) for index, item in enumerate(plugin.items("env"))]
     return ExecPlugin(
         api_version=version,
         command=command,
         args=tuple(str(arg) for arg in plugin.items("args")),
-        env=tuple((item.required("name"), item.text("value")) for item in env),
+        env=tuple((item.required("name"), item.text("value")) for item in plugin.entries("env")),
         cwd=user.directory,
         cluster=_cluster_info(cluster, tls) if plugin.flag("provideClusterInfo") else None,
         install_hint=plugin.text("installHint"),
@@ -283,9 +289,9 @@ def _cluster_info(cluster: _Entry, tls: TlsMaterial) -> dict[str, Any]:
     info = {key: cluster.data[key] for key in keys if cluster.data.get(key)}
     if tls.ca:
         info["certificate-authority-data"] = base64.b64encode(tls.ca).decode()
-    for extension in cluster.items("extensions"):
-        if extension.get("name") == f"{_EXEC_GROUP}/exec":
-            info["config"] = extension.get("extension")
+    for extension in cluster.entries("extensions"):
+        if extension.text("name") == f"{_EXEC_GROUP}/exec":
+            info["config"] = extension.data.get("extension")
     return info
 
 
@@ -293,8 +299,10 @@ def _impersonation(user: _Entry) -> tuple[tuple[str, str], ...]:
     """Return the headers of ``as``, ``as-uid``, ``as-groups``, ``as-user-extra``; without them rights would widen."""
     headers = [("Impersonate-User", user.text("as")), ("Impersonate-Uid", user.text("as-uid"))]
     headers += [("Impersonate-Group", str(group)) for group in user.items("as-groups")]
-    for key, values in user.mapping("as-user-extra").items():
-        headers += [(f"Impersonate-Extra-{key}", str(value)) for value in values]
+    extra = _Entry(f"{user.label}: as-user-extra", user.mapping("as-user-extra"), None)
+    headers += [(f"Impersonate-Extra-{key}", str(value)) for key in extra.data for value in extra.items(key)]
+    if not all(f"{header}{value}".isprintable() for header, value in headers):
+        raise InvalidConnectionError(f"{user.label}: impersonation contains characters that cannot be printed")
     return tuple((header, value) for header, value in headers if value)
 
 
