@@ -55,7 +55,7 @@ def up(
     state_dir: StateDirOption = default_state_dir(),  # noqa: B008 - typer reads defaults from the signature
     job_namespace: Annotated[
         list[str], typer.Option(metavar="NAME", help="Run SparkApplications here; may be repeated; '*' for everywhere.")
-    ] = list(JOB_NAMESPACES),  # noqa: B008
+    ] = list(JOB_NAMESPACES),  # noqa: B006 - typer reads defaults from the signature
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running.")] = False,
 ) -> None:
     """Start the cluster. It runs until Ctrl-C; its state is kept for the next time."""

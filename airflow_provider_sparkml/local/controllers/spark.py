@@ -49,7 +49,7 @@ class SparkController:
 
     :param client: the API server.
     :param submitter: runs spark-submit.
-    :param namespaces: where; in all when ``None``. Upstream has ``default`` alone (the chart's ``spark.jobNamespaces``).
+    :param namespaces: where; in all when ``None``. Upstream's chart has ``default`` alone (``spark.jobNamespaces``).
     """
 
     def __init__(
