@@ -51,6 +51,7 @@ async def deploy(
     :raises NameTakenError: the object exists and is not managed by this package.
     :raises ConflictError: somebody else owns a field of it, or it is being deleted.
     """
+    manifest = resource.normalize(manifest)
     check(resource, manifest, namespace)
     name = manifest["metadata"]["name"]
     existing = await _existing(client, resource, name, namespace)

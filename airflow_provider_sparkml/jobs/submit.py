@@ -93,12 +93,13 @@ def check(resource: Resource, manifest: Manifest, namespace: str) -> None:
     for field, expected in (("apiVersion", api.api_version), ("kind", api.kind)):
         if manifest.get(field) != expected:
             raise InvalidManifestError(f"{field} is {manifest.get(field)!r}: set it to {expected!r}")
-    stated = (manifest.get("metadata") or {}).get("namespace")
+    metadata = manifest.get("metadata") or {}
+    stated = metadata.get("namespace")
     if stated not in (None, "", namespace):
         raise InvalidManifestError(
             f"metadata.namespace is {stated!r}, but the task's namespace is {namespace!r}: leave one of them out"
         )
-    resource.check(manifest)
+    resource.check({**manifest, "metadata": {**metadata, "namespace": namespace}})
 
 
 def with_type(item: Manifest, resource: Resource) -> Manifest:
