@@ -60,16 +60,22 @@ class RunningApiServer:
         return path
 
     def request(
-        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", token: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        token: str | None = None,
     ) -> tuple[int, Any]:
-        """Send one request; return status and answer, parsed when it is JSON."""
+        """Send one request as the administrator, or with another token; return status and answer, parsed if JSON."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         headers = {"Content-Type": content_type} if data is not None else {}
         if bearer := self.token if token is None else token:
             headers["Authorization"] = f"Bearer {bearer}"
-        request = Request(self.url + path, data, headers, method=method)  # noqa: S310 - loopback
+        request = Request(self.url + path, data, headers, method=method)
         try:
-            with urlopen(request, timeout=30) as response:  # noqa: S310 - loopback
+            with urlopen(request, timeout=30) as response:
                 return response.status, _parse(response.read())
         except HTTPError as error:
             with error:
@@ -83,7 +89,7 @@ class RunningApiServer:
         try:
             server = ApiServer(self.state_dir)
             self.url = await server.start(port=self._port)
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001 - raised again in the test's thread
             self._problem = problem
             self._ready.set()
             return

@@ -1,4 +1,4 @@
-"""The resource types of Kubernetes itself that the local cluster serves: one table, with each type's defaults and rules."""
+"""The resource types of Kubernetes itself that the local cluster serves, with the defaults and rules of each."""
 
 from __future__ import annotations
 
@@ -126,7 +126,10 @@ BUILTIN: tuple[ResourceType, ...] = (
     _in(RBAC, "roles", "Role", name_rule=path_segment),
     _in(RBAC, "rolebindings", "RoleBinding", name_rule=path_segment, check=rules.check_binding),
     _in(RBAC, "clusterroles", "ClusterRole", namespaced=False, name_rule=path_segment),
-    _in(RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False, name_rule=path_segment, check=rules.check_binding),
+    _in(
+        RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False, name_rule=path_segment,
+        check=rules.check_binding,
+    ),
     _in(
         "apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False,
         short_names=("crd", "crds"), categories=("api-extensions",), status=True, generation=True,

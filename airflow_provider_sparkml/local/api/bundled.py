@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_sparkml.local.api.definitions import MODELS
-from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 
 ANYTHING: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
@@ -18,21 +18,15 @@ _AGE = _column("Age", ".metadata.creationTimestamp", "date")
 
 
 def _definition(
-    group: str,
-    version: str,
-    kind: str,
-    plural: str,
-    short_names: list[str],
-    schema: dict[str, Any],
-    columns: list[dict[str, str]],
-    models: str = "",
+    api: ApiResource, short_name: str, columns: list[dict[str, str]], schema: dict[str, Any], models: str = ""
 ) -> Manifest:
+    kind, plural, group = api.kind, api.plural, api.group
     names = {
         "kind": kind,
         "listKind": f"{kind}List",
         "plural": plural,
         "singular": kind.lower(),
-        "shortNames": short_names,
+        "shortNames": [short_name],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -44,7 +38,7 @@ def _definition(
             "scope": "Namespaced",
             "versions": [
                 {
-                    "name": version,
+                    "name": api.version,
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},
@@ -61,7 +55,7 @@ _STATE = _column("Status", ".status.applicationState.state")
 
 DEFINITIONS: tuple[Manifest, ...] = (
     _definition(
-        _SPARK, "v1beta2", "SparkApplication", "sparkapplications", ["sparkapp"], ANYTHING,
+        ApiResource(_SPARK, "v1beta2", "sparkapplications", "SparkApplication"), "sparkapp",
         [
             _column("Suspend", ".spec.suspend", "boolean"),
             _STATE,
@@ -69,29 +63,30 @@ DEFINITIONS: tuple[Manifest, ...] = (
             _column("Start", ".status.lastSubmissionAttemptTime"),
             _column("Finish", ".status.terminationTime"),
         ],
-        "kubeflow_spark_api:SparkV1beta2SparkApplication",
+        ANYTHING, "kubeflow_spark_api:SparkV1beta2SparkApplication",
     ),
     _definition(
-        _SPARK, "v1beta2", "ScheduledSparkApplication", "scheduledsparkapplications", ["scheduledsparkapp"], ANYTHING,
+        ApiResource(_SPARK, "v1beta2", "scheduledsparkapplications", "ScheduledSparkApplication"), "scheduledsparkapp",
         [
             _column("Schedule", ".spec.schedule"),
             _column("Suspend", ".spec.suspend", "boolean"),
             _column("Last Run", ".status.lastRun", "date"),
             _column("Last Run Name", ".status.lastRunName"),
         ],
-        "kubeflow_spark_api:SparkV1beta2ScheduledSparkApplication",
+        ANYTHING, "kubeflow_spark_api:SparkV1beta2ScheduledSparkApplication",
     ),
     _definition(
-        _SPARK, "v1alpha1", "SparkConnect", "sparkconnects", ["sparkconn"], ANYTHING,
+        ApiResource(_SPARK, "v1alpha1", "sparkconnects", "SparkConnect"), "sparkconn",
         [_column("Status", ".status.state")],
-        "kubeflow_spark_api:SparkV1alpha1SparkConnect",
+        ANYTHING, "kubeflow_spark_api:SparkV1alpha1SparkConnect",
     ),
     _definition(
-        "serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices", ["isvc"], ANYTHING,
+        ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"), "isvc",
         [
             _column("URL", ".status.url"),
             _column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         ],
+        ANYTHING,
     ),
 )  # fmt: skip
 """What is created at a cluster's first start; whoever applies another definition of the same name replaces it."""

@@ -36,19 +36,14 @@ def decode_object(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
         return decode_yaml(body)
     if media not in (JSON, "text/json", "application/octet-stream", "text/plain", "application/x-www-form-urlencoded"):
         raise unsupported_media_type([JSON, YAML])
+    unrecognized = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; "
     try:
         obj = json.loads(body)
     except ValueError as error:
-        text = body.decode(errors="replace")
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: "
-            f"{error} ({text[:100]})"
-        ) from None
+        text = body.decode(errors="replace")[:100]
+        raise bad_request(f"{unrecognized}json parse error: {error} ({text})") from None
     if not isinstance(obj, dict):
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: "
-            f"json: cannot unmarshal {type(obj).__name__} into an object"
-        )
+        raise bad_request(f"{unrecognized}json parse error: json: cannot unmarshal {type(obj).__name__} into an object")
     return obj
 
 

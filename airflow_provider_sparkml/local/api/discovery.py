@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_sparkml.local.api import reviews
 from airflow_provider_sparkml.local.api.types import Registry, ResourceType
 
 VERSION = {
@@ -18,15 +19,6 @@ VERSION = {
     "platform": "local",
 }
 
-REVIEWS = (
-    ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
-    ("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
-    ("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview"),
-    ("authentication.k8s.io", "tokenreviews", "TokenReview"),
-    ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
-)
-"""Resources that answer a question and store nothing: group, plural, kind; all in version v1."""
-
 
 def groups(registry: Registry) -> dict[str, list[str]]:
     """Return the versions of every named group, the preferred one first."""
@@ -34,7 +26,7 @@ def groups(registry: Registry) -> dict[str, list[str]]:
     for kind in registry.all():
         if kind.api.group and kind.api.version not in found.setdefault(kind.api.group, []):
             found[kind.api.group].append(kind.api.version)
-    for group, _, _ in REVIEWS:
+    for group, _ in reviews.KINDS:
         found[group] = ["v1"]
     return found
 
@@ -70,7 +62,7 @@ def resource_list(registry: Registry, name: str, version: str) -> dict[str, Any]
     if version == "v1":
         resources += [
             {"name": plural, "singularName": review.lower(), "namespaced": False, "kind": review, "verbs": ["create"]}
-            for of, plural, review in REVIEWS
+            for (of, plural), review in reviews.KINDS.items()
             if of == name
         ]
     if not resources:

@@ -7,14 +7,15 @@ from typing import Any
 
 from aiohttp import web
 
-from airflow_provider_sparkml.local.api import discovery
+from airflow_provider_sparkml.local.api import discovery, reviews
 from airflow_provider_sparkml.local.api.auth import authenticate
 from airflow_provider_sparkml.local.api.call import Call, Target, User, parse_path, verb_of
 from airflow_provider_sparkml.local.api.cluster import Cluster
-from airflow_provider_sparkml.local.api.handlers import answer, json_response
+from airflow_provider_sparkml.local.api.codec import decode_object
+from airflow_provider_sparkml.local.api.handlers import VERBS, json_response
 from airflow_provider_sparkml.local.api.rbac import authorize, authorize_path
 from airflow_provider_sparkml.local.api.status import StatusError, bad_request, method_not_allowed
-from airflow_provider_sparkml.local.api.subresources import SUBRESOURCES
+from airflow_provider_sparkml.local.api.subresources import subresource
 from airflow_provider_sparkml.local.api.types import ResourceType
 from airflow_provider_sparkml.local.store import encode
 
@@ -35,17 +36,16 @@ class Dispatcher:
         """Answer a request."""
         try:
             return await self._answer(request)
-        except StatusError as error:
-            return json_response(error.body(), error.code)
+        except StatusError as refusal:
+            error = refusal
         except web.HTTPRequestEntityTooLarge:
             error = StatusError(413, "RequestEntityTooLarge", f"limit is {request.client_max_size} bytes")
-            return json_response(error.body(), error.code)
-        except (ConnectionError, web.HTTPException):
+        except ConnectionError:
             raise
         except Exception as problem:
             log.exception("%s %s", request.method, request.path)
             error = StatusError(500, "InternalError", f"Internal error occurred: {problem!r}", {})
-            return json_response(error.body(), error.code)
+        return json_response(error.body(), error.code)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         user = authenticate(self._cluster, request)
@@ -56,26 +56,25 @@ class Dispatcher:
         call = Call(verb, target, user, request.query, _manager(request))
         authorize(self._cluster, call)
         kind = self._cluster.registry.find(target.group, target.version, target.plural)
-        if target.subresource and (kind is not None) and target.subresource != "status":
-            handler = SUBRESOURCES.get((kind.api.group if not kind.custom else "*", target.plural, target.subresource))
-            handler = handler or (
-                SUBRESOURCES[("*", "*", "scale")] if target.subresource == "scale" and kind.scale else None
-            )
-            if handler is not None:
-                return await handler(self._cluster, call, kind, request)
-            return _page_not_found()
         if kind is None:
             return await self._answer_review(request, call)
+        if target.subresource not in ("", "status"):
+            handler = subresource(kind, call)
+            return await handler(self._cluster, call, kind, request) if handler else _page_not_found()
         _check_verb(kind, call)
-        return await answer(self._cluster, call, kind, request)
+        return await VERBS[call.verb](self._cluster, call, kind, request)
 
     async def _answer_review(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
-        handler = SUBRESOURCES.get((call.target.group, call.target.plural, "review"))
-        if handler is None or call.target.version != "v1":
+        """Answer a question, or that there is no such resource."""
+        target = call.target
+        kind = reviews.KINDS.get((target.group, target.plural))
+        if kind is None or target.version != "v1" or target.name:
             return _page_not_found()
         if call.verb != "create":
             raise method_not_allowed()
-        return await handler(self._cluster, call, None, request)
+        question = decode_object(await request.read(), request.headers.get("Content-Type", ""), kind)
+        question["apiVersion"] = f"{target.group}/v1"
+        return json_response(encode(reviews.review(self._cluster, call.user, kind, question)), 201)
 
     async def _answer_path(self, request: web.BaseRequest, user: User) -> web.StreamResponse:
         """Answer what is no resource: discovery, health, version, schemas."""
@@ -89,22 +88,23 @@ class Dispatcher:
 
     def _discover(self, parts: list[str]) -> dict[str, Any] | str | None:
         registry = self._cluster.registry
+        found: dict[str, Any] | str | None = None
         match parts:
             case ["version"]:
-                return discovery.VERSION
+                found = discovery.VERSION
             case ["healthz" | "livez" | "readyz", *_]:
-                return "ok"
+                found = "ok"
             case ["api"]:
-                return discovery.api_versions()
+                found = discovery.api_versions()
             case ["api", version]:
-                return discovery.resource_list(registry, "", version)
+                found = discovery.resource_list(registry, "", version)
             case ["apis"]:
-                return discovery.group_list(registry)
+                found = discovery.group_list(registry)
             case ["apis", group]:
-                return discovery.group(registry, group)
+                found = discovery.group(registry, group)
             case ["apis", group, version]:
-                return discovery.resource_list(registry, group, version)
-        return None
+                found = discovery.resource_list(registry, group, version)
+        return found
 
 
 def _check_verb(kind: ResourceType, call: Call) -> None:

@@ -20,7 +20,18 @@ Fields = frozenset[Path]
 
 _UNOWNED = frozenset(
     ("f:metadata", f"f:{name}")
-    for name in ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink", "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds"]
+    for name in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "selfLink",
+        "managedFields",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ]
 ) | {("f:apiVersion",), ("f:kind",), ("f:metadata",)}
 """Fields that belong to nobody: identity, and what the server sets."""
 
@@ -99,33 +110,39 @@ def _leaves(value: Any, schema: Schema | None, path: Path) -> Iterator[Path]:
 
 def changes(old: Manifest, new: Manifest, schema: Schema | None) -> tuple[Fields, Fields]:
     """Return which fields were set or altered, and which removed."""
-    changed: set[Path] = set()
-    removed: set[Path] = set()
-    _compare(old, new, root_schema(schema), (), changed, removed)
-    return frozenset(changed) - _UNOWNED, frozenset(removed) - _UNOWNED
+    compared = _Comparison()
+    compared.walk(old, new, root_schema(schema), ())
+    return frozenset(compared.changed) - _UNOWNED, frozenset(compared.removed) - _UNOWNED
 
 
-def _compare(old: Any, new: Any, schema: Schema | None, path: Path, changed: set[Path], removed: set[Path]) -> None:
-    if old == new:
-        return
-    if is_map(old, schema) and is_map(new, schema):
-        steps = {f"f:{name}": child_schema(schema, name) for name in (*old, *new)}
-        before, after = ({f"f:{name}": child for name, child in side.items()} for side in (old, new))
-    else:
-        before_items, after_items = list_items(old, schema), list_items(new, schema)
-        if before_items is None or after_items is None:
-            changed.add(path)
+class _Comparison:
+    """A walk through two objects side by side, and the differences met."""
+
+    def __init__(self) -> None:
+        self.changed: set[Path] = set()
+        self.removed: set[Path] = set()
+
+    def walk(self, old: Any, new: Any, schema: Schema | None, path: Path) -> None:
+        if old == new:
             return
-        steps = dict.fromkeys((*before_items, *after_items), item_schema(schema))
-        before, after = before_items, after_items
-    for step, child in steps.items():
-        here = (*path, step)
-        if step not in before:
-            changed.update(_nodes(after[step], child, here))
-        elif step not in after:
-            removed.update(_nodes(before[step], child, here))
+        if is_map(old, schema) and is_map(new, schema):
+            steps = {f"f:{name}": child_schema(schema, name) for name in (*old, *new)}
+            before, after = ({f"f:{name}": child for name, child in side.items()} for side in (old, new))
         else:
-            _compare(before[step], after[step], child, here, changed, removed)
+            old_items, new_items = list_items(old, schema), list_items(new, schema)
+            if old_items is None or new_items is None:
+                self.changed.add(path)
+                return
+            steps = dict.fromkeys((*old_items, *new_items), item_schema(schema))
+            before, after = old_items, new_items
+        for step, child in steps.items():
+            here = (*path, step)
+            if step not in before:
+                self.changed.update(_nodes(after[step], child, here))
+            elif step not in after:
+                self.removed.update(_nodes(before[step], child, here))
+            else:
+                self.walk(before[step], after[step], child, here)
 
 
 def _nodes(value: Any, schema: Schema | None, path: Path) -> Iterator[Path]:

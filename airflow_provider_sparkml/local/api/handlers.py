@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -20,30 +20,6 @@ from airflow_provider_sparkml.local.api.watching import Present, present_stored,
 from airflow_provider_sparkml.local.api.writes import Written, check_identity, create, refuse, update
 from airflow_provider_sparkml.local.store import Event, EventType, Record, encode
 from airflow_provider_sparkml.resources.base import Manifest
-
-
-async def answer(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.StreamResponse:
-    """Answer a request for a collection, an object, or its status.
-
-    :raises StatusError: the request is refused.
-    """
-    match call.verb:
-        case "get":
-            return _get(cluster, call, kind, request)
-        case "list":
-            return _list(cluster, call, kind, request)
-        case "watch":
-            return await watch(cluster, call, kind, request, _presenter(kind, call, request))
-        case "create":
-            return await _create(cluster, call, kind, request)
-        case "update":
-            return await _replace(cluster, call, kind, request)
-        case "patch":
-            return await _patch(cluster, call, kind, request)
-        case "delete":
-            return await _delete(cluster, call, kind, request)
-        case _:
-            return await _delete_collection(cluster, call, kind, request)
 
 
 def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -68,14 +44,14 @@ def find(cluster: Cluster, call: Call, kind: ResourceType) -> Record:
     return record
 
 
-def _get(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.Response:
+async def _get(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.Response:
     record = find(cluster, call, kind)
     if tables.wanted(request):
         return json_response(tables.table(kind, [record], {"resourceVersion": str(record.version)}, call))
     return json_response(present(kind, record))
 
 
-def _list(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.Response:
+async def _list(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.Response:
     page = list_page(cluster, call, kind)
     if tables.wanted(request):
         return json_response(tables.table(kind, page.records, _list_meta(page), call))
@@ -102,6 +78,10 @@ def _presenter(kind: ResourceType, call: Call, request: web.BaseRequest) -> Pres
         return encode({"type": event_type, "object": shown}) + b"\n"
 
     return line
+
+
+async def _watch(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.StreamResponse:
+    return await watch(cluster, call, kind, request, _presenter(kind, call, request))
 
 
 async def _create(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.Response:
@@ -175,7 +155,7 @@ async def _delete(cluster: Cluster, call: Call, kind: ResourceType, request: web
     body = await request.read()
     given = codec.decode_object(body, request.headers.get("Content-Type", ""), "DeleteOptions") if body else {}
     obj = delete(cluster, call, kind, options_of(call, given))
-    await _durable(cluster)
+    await durable(cluster)
     if kind.present and obj.get("kind") == kind.api.kind:
         obj = kind.present(obj)
     return json_response(encode(obj))
@@ -190,7 +170,7 @@ async def _delete_collection(
     selection = selection_of(call, kind)
     chosen = [r for r in cluster.store.select(kind.storage, call.target.namespace or None) if selection.matches(r)]
     items = [delete_record(cluster, kind, record, _unconditional(options))[0] for record in chosen]
-    await _durable(cluster)
+    await durable(cluster)
     shown = [kind.present(item) if kind.present else item for item in items]
     meta = {"resourceVersion": str(cluster.store.version)}
     answer = {"apiVersion": kind.api.api_version, "items": shown, "kind": f"{kind.api.kind}List", "metadata": meta}
@@ -205,15 +185,32 @@ def _unconditional(options: Options) -> Options:
 async def _respond(cluster: Cluster, kind: ResourceType, written: Written) -> web.Response:
     """Answer a write once it is on disk."""
     body = encode(kind.present(written.obj) if kind.present else written.obj)
-    await _durable(cluster)
+    await durable(cluster)
     response = json_response(body, 201 if written.created else 200)
     for warning in written.warnings:
         response.headers.add("Warning", f'299 - "{warning.replace(chr(34), chr(92) + chr(34))}"')
     return response
 
 
-async def _durable(cluster: Cluster) -> None:
+async def durable(cluster: Cluster) -> None:
+    """Wait until what was changed is on disk.
+
+    :raises StatusError: 500 when that fails.
+    """
     try:
         await cluster.store.durable()
     except OSError as error:
         raise refuse(error) from None
+
+
+VERBS: dict[str, Callable[[Cluster, Call, ResourceType, web.BaseRequest], Awaitable[web.StreamResponse]]] = {
+    "get": _get,
+    "list": _list,
+    "watch": _watch,
+    "create": _create,
+    "update": _replace,
+    "patch": _patch,
+    "delete": _delete,
+    "deletecollection": _delete_collection,
+}
+"""What answers a request for a collection, an object, or its status; raises ``StatusError`` when it is refused."""

@@ -150,6 +150,11 @@ def _check_container(container: dict[str, Any], path: str, volumes: set[str]) ->
         if variable.get("value") and variable.get("valueFrom"):
             detail = "may not be specified when `value` is not empty"
             yield bad_value(f"{path}.env[{index}].valueFrom", "", detail)
+    yield from _check_mounts(container, path, volumes)
+    yield from _check_resources(container.get("resources") or {}, f"{path}.resources")
+
+
+def _check_mounts(container: dict[str, Any], path: str, volumes: set[str]) -> Iterable[Cause]:
     mounted: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         here = f"{path}.volumeMounts[{index}]"
@@ -160,7 +165,6 @@ def _check_container(container: dict[str, Any], path: str, volumes: set[str]) ->
         elif mount["mountPath"] in mounted:
             yield bad_value(f"{here}.mountPath", mount["mountPath"], "must be unique")
         mounted.add(mount.get("mountPath", ""))
-    yield from _check_resources(container.get("resources") or {}, f"{path}.resources")
 
 
 def _check_resources(resources: dict[str, Any], path: str) -> Iterable[Cause]:

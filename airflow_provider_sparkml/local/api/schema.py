@@ -23,8 +23,12 @@ from airflow_provider_sparkml.resources.base import Manifest
 
 _TYPE_FIELDS = frozenset({"apiVersion", "kind", "metadata"})
 _METADATA_FIELDS = frozenset(
-    ["name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers", "managedFields"]
-)
+    {
+        "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
+        "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
+        "managedFields",
+    }
+)  # fmt: skip
 _INT32 = 2**31
 
 
@@ -119,17 +123,19 @@ def _walk_list(items: list[Any], schema: Schema, path: str, found: _Findings) ->
         seen.add(text)
 
 
+_JSON_TYPES: tuple[tuple[type, str], ...] = (
+    (bool, "boolean"),
+    (int, "integer"),
+    (float, "number"),
+    (str, "string"),
+    (list, "array"),
+    (dict, "object"),
+)
+
+
 def _json_type(value: Any) -> str:
     """Return the name of a value's type as OpenAPI has it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
+    return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "null")
 
 
 def _check_type(value: Any, schema: Schema, path: str, found: _Findings) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_sparkml.local.api.status import StatusError, bad_request
 
@@ -172,17 +173,27 @@ def _unparsable(found: str, expected: str) -> StatusError:
     return bad_request(f"unable to parse requirement: found '{found}', expected: {expected}")
 
 
-def from_label_selector(selector: Mapping[str, object] | None) -> Selector:
+def from_label_selector(selector: Mapping[str, Any] | None) -> Selector:
     """Return the selector of a ``LabelSelector`` object, as a Deployment or a NetworkPolicy carries it."""
     selector = selector or {}
-    labels: Mapping[str, str] = selector.get("matchLabels") or {}  # type: ignore[assignment]
-    expressions: list[Mapping[str, object]] = selector.get("matchExpressions") or []  # type: ignore[assignment]
     names = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
-    requirements = [Requirement(key, "in", frozenset({value})) for key, value in labels.items()]
-    for expression in expressions:
-        values: list[str] = expression.get("values") or []  # type: ignore[assignment]
-        requirements.append(Requirement(str(expression["key"]), names[str(expression["operator"])], frozenset(values)))
+    labels = (selector.get("matchLabels") or {}).items()
+    requirements = [Requirement(key, "in", frozenset({value})) for key, value in labels]
+    for expression in selector.get("matchExpressions") or ():
+        values = frozenset(expression.get("values") or ())
+        requirements.append(Requirement(expression["key"], names[expression["operator"]], values))
     return Selector(tuple(requirements))
+
+
+def selector_text(selector: Mapping[str, Any] | None) -> str:
+    """Return a ``LabelSelector`` object as a query writes it."""
+    selector = selector or {}
+    terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for expression in selector.get("matchExpressions") or ():
+        key, values = expression["key"], ",".join(expression.get("values") or ())
+        texts = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
+        terms.append(texts.get(expression["operator"], f"!{key}"))
+    return ",".join(terms)
 
 
 @dataclass(frozen=True, slots=True)

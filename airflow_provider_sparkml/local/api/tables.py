@@ -72,18 +72,16 @@ def age(timestamp: str | None) -> str:
 
 
 def short_duration(seconds: int) -> str:
-    """Return a duration as kubectl prints it: two units where the second one matters."""
+    """Return a duration as kubectl prints it: two units where the second matters (apimachinery ``HumanDuration``)."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if minutes < 2:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
+    for below, number, unit, rest, small in (
+        (120, seconds, "s", 0, ""),
+        (600, minutes, "m", seconds % 60, "s"),
+        (3 * 3600, minutes, "m", 0, ""),
+        (8 * 3600, hours, "h", minutes % 60, "m"),
+        (48 * 3600, hours, "h", 0, ""),
+        (8 * 86400, days, "d", hours % 24, "h"),
+    ):
+        if seconds < below:
+            return f"{number}{unit}{rest}{small}" if rest else f"{number}{unit}"
     return f"{days}d"

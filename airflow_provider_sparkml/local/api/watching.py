@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.reads import Selection, parse_version, selection_of
 from airflow_provider_sparkml.local.api.status import StatusError, bad_request, expired
 from airflow_provider_sparkml.local.api.types import ResourceType
-from airflow_provider_sparkml.local.store import Event, EventType, Record, TooOldError, encode
+from airflow_provider_sparkml.local.store import Event, EventType, Record, Store, TooOldError, encode
 
 LONGEST_BACKLOG = 20_000
 """Events that a watcher may lag behind before it is cut off; it comes again from where it was, or lists anew."""
@@ -116,37 +117,34 @@ async def watch(
                         watcher.hear(event)
             except TooOldError as error:
                 return await _respond(request, _refusal(expired(str(error))))
-        return await _stream(cluster, call, kind, request, watcher, opening, seconds)
+        channel = await _open(request)
+        bookmarks = call.flag("allowWatchBookmarks")
+        mark = partial(_progress, store, kind, watcher) if bookmarks else None
+        await _stream(channel, watcher, opening, seconds, mark)
+        return channel.response
     finally:
         stop()
 
 
 async def _stream(
-    cluster: Cluster,
-    call: Call,
-    kind: ResourceType,
-    request: web.BaseRequest,
-    watcher: Watcher,
-    opening: bytes,
-    seconds: float,
-) -> web.StreamResponse:
-    """Send what the watcher hears until its time is up."""
+    channel: _Chunked | _Socket, watcher: Watcher, opening: bytes, seconds: float, mark: Callable[[], bytes] | None
+) -> None:
+    """Send what the watcher hears until its time is up.
+
+    :param opening: what follows the initial state.
+    :param mark: gives the line for when nothing happened for a while.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    bookmarks = call.flag("allowWatchBookmarks")
-    pause = _BOOKMARK_SECONDS if bookmarks else seconds
-    channel = await _open(request)
+    pause = _BOOKMARK_SECONDS if mark else seconds
     try:
         await channel.send(await watcher.next(0) + opening)
         while not watcher.overrun and (left := end - loop.time()) > 0:
             lines = await watcher.next(min(left, pause))
-            if not lines and bookmarks:
-                lines = bookmark(kind, max(cluster.store.committed, watcher.since))
-            await channel.send(lines)
+            await channel.send(lines or (mark() if mark else b""))
     except ConnectionError:
-        return channel.response  # the client left
+        return  # the client left
     await channel.close()
-    return channel.response
 
 
 class _Chunked:
@@ -219,3 +217,8 @@ def bookmark(kind: ResourceType, version: int, *, initial: bool = False) -> byte
         meta["annotations"] = {"k8s.io/initial-events-end": "true"}
     obj = {"kind": kind.api.kind, "apiVersion": kind.api.api_version, "metadata": meta}
     return encode({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+
+def _progress(store: Store, kind: ResourceType, watcher: Watcher) -> bytes:
+    """Return the bookmark of a watch that has sent everything so far."""
+    return bookmark(kind, max(store.committed, watcher.since))

@@ -9,6 +9,7 @@ from airflow_provider_sparkml.local.api import ownership
 from airflow_provider_sparkml.local.api.admission import admit_create, admit_update
 from airflow_provider_sparkml.local.api.call import Call
 from airflow_provider_sparkml.local.api.cluster import Cluster
+from airflow_provider_sparkml.local.api.fieldsets import fields_of
 from airflow_provider_sparkml.local.api.metadata import (
     SYSTEM_FIELDS,
     check_metadata,
@@ -103,7 +104,7 @@ def create(
         meta.pop(part, None)
     if kind.status:
         obj.pop("status", None)
-    applied_fields = ownership.fields_of(obj, schema) if applied else None
+    applied_fields = fields_of(obj, schema) if applied else None
     obj = kind.absorb(obj)
     meta = obj["metadata"]
     meta |= {"uid": new_uid(), "creationTimestamp": now()}
@@ -281,10 +282,19 @@ def save(cluster: Cluster, kind: ResourceType, obj: Manifest) -> Record:
 
 
 def destroy(cluster: Cluster, kind: ResourceType, obj: Manifest) -> None:
-    """Remove an object for good."""
+    """Remove an object for good; watches see the last state that was stored.
+
+    :param obj: the object as the answer shows it; gets the version of the deletion.
+    """
+    meta = obj["metadata"]
+    stored = cluster.store.get(kind.storage, meta.get("namespace", ""), meta["name"])
+    if stored is None:
+        raise not_found(kind.api, meta["name"])
     version = cluster.store.next_version()
-    obj["metadata"]["resourceVersion"] = str(version)
-    cluster.store.remove(kind.storage, _record(kind, obj, version))
+    meta["resourceVersion"] = str(version)
+    last = stored.load()
+    last["metadata"]["resourceVersion"] = str(version)
+    cluster.store.remove(kind.storage, _record(kind, last, version))
     for hook in cluster.after_write:
         hook(kind, obj, True)
 
