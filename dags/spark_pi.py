@@ -1,0 +1,63 @@
+"""### The smallest Spark job
+
+Computes π by throwing darts, in a driver and an executor of their own on Kubernetes, and returns it as the task's
+`result`. While it runs, the task waits in the triggerer and holds no worker; its log shows the driver's.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_sparkml import __version__
+from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
+from airflow_provider_sparkml.resources.spark import Driver, Executor, SparkApplication
+
+with DAG(
+    dag_id="spark_pi",
+    schedule=None,
+    catchup=False,
+    doc_md=__doc__,
+    tags=["example", "spark"],
+    params={
+        "partitions": Param(
+            4,
+            type="integer",
+            minimum=1,
+            maximum=1000,
+            title="Partitions",
+            description="How many tasks throw darts; each throws 100,000.",
+        ),
+        "namespace": Param(
+            "default",
+            type="string",
+            pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+            title="Namespace",
+            description="Kubernetes namespace of the job.",
+        ),
+        "kubernetes_conn_id": Param(
+            "kubernetes_default",
+            type="string",
+            minLength=1,
+            title="Connection",
+            description="Airflow connection of type kubernetes.",
+        ),
+    },
+):
+    SparkApplicationOperator(
+        task_id="pi",
+        application=SparkApplication(
+            image=f"sparkml/spark:{__version__}",
+            main_application_file="local:///opt/sparkml/pi.py",
+            arguments=["{{ params.partitions }}"],
+            driver=Driver(memory="512m", service_account="spark"),
+            executor=Executor(instances=1, memory="512m"),
+        ),
+        namespace="{{ params.namespace }}",
+        kubernetes_conn_id="{{ params.kubernetes_conn_id }}",
+        startup_timeout=timedelta(minutes=15),
+        execution_timeout=timedelta(minutes=30),
+        retries=1,
+        retry_delay=timedelta(seconds=10),
+    )
