@@ -6,16 +6,18 @@ import asyncio
 import json
 import os
 import signal
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from airflow_provider_sparkml.client.settings import ExecPlugin
 from airflow_provider_sparkml.exceptions import InvalidConnectionError
 
 TIMEOUT_SECONDS = 60.0
 _LONGEST_STDERR = 500
+_LARGEST_OUTPUT = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +43,39 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = TIMEOUT_SECONDS) ->
     :raises InvalidConnectionError: it is missing, fails, hangs, or answers something else. Its standard output is
         never shown, since it holds the token.
     """
+    # Files, not pipes: nothing can then block on a full pipe, or on a grandchild that keeps one open (until Python 3.12
+    # asyncio's wait() does, and a start that is cancelled while pipes are being connected never returns).
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        returncode = await _run(plugin, timeout, stdout, stderr)
+        printed, said = _content(stdout), _content(stderr)
     name = os.path.basename(plugin.command)
+    if returncode != 0:
+        last_words = said.decode(errors="replace").strip()[-_LONGEST_STDERR:]
+        raise InvalidConnectionError(f"exec plug-in {name!r} ended with exit code {returncode}: {last_words}")
+    return _credential(plugin, name, printed)
+
+
+async def _run(plugin: ExecPlugin, timeout: float, stdout: IO[bytes], stderr: IO[bytes]) -> int:
+    """Run the program and return its exit code."""
     try:
         process = await asyncio.create_subprocess_exec(
             plugin.command,
             *plugin.args,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             cwd=plugin.cwd,
             env={**os.environ, **dict(plugin.env), "KUBERNETES_EXEC_INFO": json.dumps(_request(plugin))},
             start_new_session=True,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         hint = f"; {' '.join(plugin.install_hint.split())}" if plugin.install_hint else ""
         raise InvalidConnectionError(
-            f"exec plug-in {plugin.command!r} cannot be started: {error.strerror}; install it where workers and "
-            f"triggerer find it{hint}"
+            f"exec plug-in {plugin.command!r} cannot be started: {getattr(error, 'strerror', error)}; install it where "
+            f"workers and triggerer find it{hint}"
         ) from None
     try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), timeout)
+        return await asyncio.wait_for(process.wait(), timeout)
     except BaseException as error:
         # Also when this task is cancelled: a plug-in and its children must not outlive whoever asked for it.
         with suppress(ProcessLookupError):
@@ -69,13 +84,15 @@ async def run_plugin(plugin: ExecPlugin, *, timeout: float = TIMEOUT_SECONDS) ->
         if not isinstance(error, TimeoutError):
             raise
         raise InvalidConnectionError(
-            f"exec plug-in {name!r} did not answer within {timeout:g} s; run it by hand on this machine to see what it "
-            "waits for"
+            f"exec plug-in {plugin.command!r} did not answer within {timeout:g} s; run it by hand on this machine to see "
+            "what it waits for"
         ) from None
-    if process.returncode != 0:
-        said = stderr.decode(errors="replace").strip()[-_LONGEST_STDERR:]
-        raise InvalidConnectionError(f"exec plug-in {name!r} ended with exit code {process.returncode}: {said}")
-    return _credential(plugin, name, stdout)
+
+
+def _content(file: IO[bytes]) -> bytes:
+    """Return what a program wrote, up to a bound."""
+    file.seek(0)
+    return file.read(_LARGEST_OUTPUT)
 
 
 def _request(plugin: ExecPlugin) -> dict[str, Any]:

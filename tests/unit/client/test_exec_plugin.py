@@ -126,7 +126,7 @@ async def test_one_that_hangs_is_killed_with_its_children(tmp_path):
 async def test_one_whose_asker_is_cancelled_is_killed_with_its_children(tmp_path):
     pids = tmp_path / "pids"
     task = asyncio.create_task(run_plugin(plugin(SLEEPER, str(pids))))
-    while not pids.exists():
+    while not pids.exists() and not task.done():
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -134,10 +134,24 @@ async def test_one_whose_asker_is_cancelled_is_killed_with_its_children(tmp_path
     assert gone([int(pid) for pid in pids.read_text().split()])
 
 
+async def test_one_that_is_cancelled_while_it_starts_does_not_hang():
+    for _ in range(5):
+        task = asyncio.create_task(run_plugin(plugin("import time; time.sleep(600)")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+
+
+async def test_one_that_prints_without_end_is_bounded_too():
+    with pytest.raises(InvalidConnectionError, match="did not answer within"):
+        await run_plugin(plugin("while True: print('x' * 1000); __import__('time').sleep(0.001)"), timeout=0.5)
+
+
 async def test_a_child_left_behind_does_not_hold_up_the_answer(tmp_path):
-    """A plug-in may start an agent that inherits its output; that must not be waited for."""
+    # A plug-in may start an agent that inherits its output; that must not be waited for.
     script = tmp_path / "login"
     answer = json.dumps({"apiVersion": V1, "kind": "ExecCredential", "status": {"token": "t"}})
-    script.write_text(f"#!/bin/sh\nsleep 600 >/dev/null 2>&1 &\necho '{answer}'\n")
+    script.write_text(f"#!/bin/sh\nsleep 5 &\necho '{answer}'\n")
     script.chmod(stat.S_IRWXU)
     assert (await asyncio.wait_for(run_plugin(ExecPlugin(V1, str(script))), 10)).token == "t"
