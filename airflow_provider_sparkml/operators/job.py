@@ -116,7 +116,7 @@ class JobOperator(DeferringOperator):
         The trigger does so when it is there to learn of the clear; this is for a triggerer that was down just then.
         """
         labels = naming.job_labels(identity, 1)
-        keys = (naming.MANAGED_BY, "dag_id", "task_id", "run_id", "map_index")
+        keys = (naming.MANAGED_BY, "dag_id", "task_id", "run_id")
         same = naming.job_annotations(identity)
         del same[f"{naming.PREFIX}/max-tries"]
         for item in await self._items(cluster, namespace, ",".join(f"{key}={labels[key]}" for key in keys)):

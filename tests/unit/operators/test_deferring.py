@@ -27,9 +27,7 @@ def test_a_bad_time_out_is_named_when_the_dag_is_parsed(name: str, given: Any) -
 
 
 def test_a_bad_policy_is_named_with_the_good_ones() -> None:
-    with pytest.raises(
-        InvalidManifestError, match="on_finish is .remove.: set it to one of delete, "
-    ):
+    with pytest.raises(InvalidManifestError, match=r"on_finish is .remove.: set it to one of delete, "):
         SparkApplicationOperator(task_id="t", application={}, on_finish="remove")  # type: ignore[arg-type]
 
 
