@@ -44,7 +44,7 @@ with DAG(
             description="Airflow connection of type kubernetes.",
         ),
     },
-):
+) as dag:
     SparkApplicationOperator(
         task_id="pi",
         application=SparkApplication(

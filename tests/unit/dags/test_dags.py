@@ -1,0 +1,121 @@
+"""Every DAG file: it parses, cheaply, Airflow can store it, and its trigger form explains itself."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+
+DAGS = Path(__file__).resolve().parents[3] / "dags"
+HEAVY = ("kubernetes", "kubernetes_asyncio", "aiohttp", "pandas", "numpy", "pyspark", "httpx", "airflow.providers.cncf")
+
+
+def dag_of(module: ModuleType) -> DAG:
+    """Return the DAG of a file, however the file declares it."""
+    found = module.dag if isinstance(module.dag, DAG) else module.preprocess_train_serve()
+    assert isinstance(found, DAG)
+    return found
+
+
+@pytest.fixture(params=["spark_pi", "preprocess_train_serve"])
+def dag(request: pytest.FixtureRequest, pi: ModuleType, pipeline: ModuleType) -> DAG:
+    return dag_of({"spark_pi": pi, "preprocess_train_serve": pipeline}[request.param])
+
+
+def test_all_files_are_tested() -> None:
+    assert {path.stem for path in DAGS.glob("*.py")} == {"spark_pi", "preprocess_train_serve"}
+
+
+def test_airflow_can_store_it(dag: DAG) -> None:
+    stored = DagSerialization.to_dict(dag)
+    DagSerialization.validate_schema(stored)
+    assert DagSerialization.from_dict(stored).task_ids == dag.task_ids
+
+
+def test_it_says_what_it_is_for(dag: DAG) -> None:
+    assert dag.doc_md
+    assert "###" in dag.doc_md
+    assert "example" in dag.tags
+    assert dag.schedule is None
+    assert not dag.catchup
+
+
+def test_the_trigger_form_explains_every_field_and_its_defaults_are_valid(dag: DAG) -> None:
+    dag.params.validate()
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.schema["title"], name
+        assert (param.description or "").endswith("."), name
+        assert param.schema["type"] in ("integer", "string", "array"), name
+
+
+def test_a_parameter_of_any_other_type_or_size_is_refused(dag: DAG) -> None:
+    for name in dag.params:
+        for value in (None, -1, 10**9, "", [], "No_Name!" if name.endswith(("name", "space")) else {}):
+            refuse(dag, **{name: value})
+
+
+def refuse(dag: DAG, **conf: Any) -> None:
+    """Check that Airflow refuses a run with this conf, as its REST API does with 400."""
+    params = copy.deepcopy(dag.params)
+    with pytest.raises(ParamValidationError):
+        params.update(conf)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"models": ["gbt", "gbt"]},
+        {"models": ["svm"]},
+        {"rows": "1000"},
+        {"rows": 1.5},
+        {"model_name": "a" * 31},
+        {"model_name": "1st"},
+        {"model_name": "ends-"},
+        {"executor_memory": "1 GB"},
+        {"executor_memory": "0g"},
+        {"forest_depth": 13},
+        {"claim": "a/../b"},
+        {"namespace": "{{ conf }}"},
+    ],
+    ids=str,
+)
+def test_bad_conf_is_refused(pipeline: ModuleType, conf: dict[str, Any]) -> None:
+    refuse(dag_of(pipeline), **conf)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"models": ["logistic_regression"]},
+        {"rows": 336776, "trees": 100, "late_minutes": 0},
+        {"model_name": "a-1", "executor_memory": "1536Mi"},
+    ],
+    ids=str,
+)
+def test_good_conf_is_accepted(pipeline: ModuleType, conf: dict[str, Any]) -> None:
+    params = copy.deepcopy(dag_of(pipeline).params)
+    params.update(conf)
+    assert params.validate() | conf == params.validate()
+
+
+@pytest.mark.parametrize("name", ["spark_pi", "preprocess_train_serve"])
+def test_parsing_it_imports_nothing_heavy(name: str) -> None:
+    code = f"""
+import sys
+import airflow.sdk
+from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, Metadata, Param, RetryAction, RetryRule, dag, task
+before = set(sys.modules)
+exec(compile(open({str(DAGS / name)!r} + ".py").read(), "dag.py", "exec"), {{"__name__": "dag"}})
+print([heavy for heavy in {HEAVY!r} if any(m == heavy or m.startswith(heavy + ".") for m in set(sys.modules) - before)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
