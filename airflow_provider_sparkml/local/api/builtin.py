@@ -22,6 +22,10 @@ _EVENT_FIELDS = (
 _SCALE = ("spec.replicas", "status.replicas", "")
 
 
+MODELS: list[str] = []
+"""Names of the classes in the ``kubernetes`` package that tell the built-in types' schemas."""
+
+
 def _selectable(paths: str) -> dict[str, str]:
     return {path: path for path in paths.split()}
 
@@ -32,6 +36,7 @@ def _type(api: ApiResource, model: str, **facts: object) -> ResourceType:
     :param model: name of its class in the ``kubernetes`` package, the source of its schema.
     """
     facts.setdefault("singular", api.kind.lower())
+    MODELS.append(model)
     return ResourceType(api, schema=partial(builtin_schema, model), columns=printing.COLUMNS.get(api.kind, ()), **facts)  # type: ignore[arg-type]
 
 

@@ -63,7 +63,7 @@ DEFINITIONS: tuple[Manifest, ...] = (
             _column("Start", ".status.lastSubmissionAttemptTime"),
             _column("Finish", ".status.terminationTime"),
         ],
-        ANYTHING, "kubeflow_spark_api:SparkV1beta2SparkApplication",
+        ANYTHING, "kubeflow-spark-api:SparkV1beta2SparkApplication",
     ),
     _definition(
         ApiResource(_SPARK, "v1beta2", "scheduledsparkapplications", "ScheduledSparkApplication"), "scheduledsparkapp",
@@ -73,12 +73,12 @@ DEFINITIONS: tuple[Manifest, ...] = (
             _column("Last Run", ".status.lastRun", "date"),
             _column("Last Run Name", ".status.lastRunName"),
         ],
-        ANYTHING, "kubeflow_spark_api:SparkV1beta2ScheduledSparkApplication",
+        ANYTHING, "kubeflow-spark-api:SparkV1beta2ScheduledSparkApplication",
     ),
     _definition(
         ApiResource(_SPARK, "v1alpha1", "sparkconnects", "SparkConnect"), "sparkconn",
         [_column("Status", ".status.state")],
-        ANYTHING, "kubeflow_spark_api:SparkV1alpha1SparkConnect",
+        ANYTHING, "kubeflow-spark-api:SparkV1alpha1SparkConnect",
     ),
     _definition(
         ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"), "isvc",

@@ -145,7 +145,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def _permits(rule: Rule, access: Access) -> bool:
-    if not _contains(rule["verbs"], access.verb):
+    if not _contains(rule.get("verbs") or (), access.verb):
         return False
     if access.path:
         return any(_path_matches(pattern, access.path) for pattern in rule.get("nonResourceURLs") or ())

@@ -66,6 +66,8 @@ def _walk(value: Any, schema: Schema, path: str, found: _Findings) -> Any:
     """Prune, default and check one value; return it."""
     if not _check_type(value, schema, path, found):
         return value
+    if schema.get("format") == "quantity" and not isinstance(value, str):
+        return str(value)
     if isinstance(value, dict):
         _walk_object(value, schema, path, found, embedded=bool(schema.get("x-kubernetes-embedded-resource")))
     elif isinstance(value, list):
@@ -99,7 +101,7 @@ def _walk_object(obj: dict[str, Any], schema: Schema, path: str, found: _Finding
     for name, known in properties.items():
         if name not in obj and "default" in known:
             obj[name] = _walk(copy.deepcopy(known["default"]), known, f"{path}.{name}" if path else name, found)
-    for name in schema.get("required") or ():
+    for name in (schema.get("required") or ()) if found.custom else ():  # built-in types' own rules know better
         if name not in obj and not (embedded and name in _TYPE_FIELDS):
             found.causes.append(required(f"{path}.{name}" if path else name))
 
@@ -149,6 +151,7 @@ def _check_type(value: Any, schema: Schema, path: str, found: _Findings) -> bool
         wanted = schema.get("type") or actual
         fits = (
             actual == wanted
+            or (value is None and not schema.get("type") and not found.custom)
             or (wanted == "number" and actual == "integer")
             or (wanted == "integer" and isinstance(value, float) and value.is_integer())
         )

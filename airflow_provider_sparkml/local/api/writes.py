@@ -144,6 +144,10 @@ def _complete(
         raise bad_request(
             f'{api.kind} in version "{api.version}" cannot be handled as a {api.kind}: strict decoding error: {found}'
         )
+    mistyped = next((cause for cause in causes if cause.reason == "FieldValueTypeInvalid"), None)
+    if mistyped and not kind.custom:  # a real server fails to decode it
+        name = kind.api.kind
+        raise bad_request(f'{name} in version "{kind.api.version}" cannot be handled as a {name}: {mistyped.message}')
     if not causes:  # the type's own rules rely on a right shape
         kind.fill(obj)
         name = obj["metadata"]["name"]
