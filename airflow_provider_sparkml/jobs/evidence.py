@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 200
 TAIL_BYTES = 256 * 1024
+_FEWEST_LINES = 5
 _PODS_WITH_EVENTS = 5
 _EXIT = re.compile(r"ExitCode: (\d+)(?:, Reason: (\w+))?")
 
@@ -122,14 +123,19 @@ async def gather(
 async def tail(
     client: KubernetesClient, namespace: str, source: LogSource | None, lines: int = TAIL_LINES
 ) -> list[str]:
-    """Return the last lines of a log, bounded in bytes too; empty when there is none."""
+    """Return the last lines of a log, fewer where they are very long; empty when there is none."""
     if source is None:
         return []
-    stream: AsyncGenerator[str, None] = client.pod_log(
-        namespace, source.pod, container=source.container, tail_lines=lines, limit_bytes=TAIL_BYTES
-    )
-    async with aclosing(stream):
-        return [line.rstrip() async for line in stream]
+    while True:
+        stream = client.pod_log(
+            namespace, source.pod, container=source.container, tail_lines=lines, limit_bytes=TAIL_BYTES
+        )
+        async with aclosing(stream):
+            found = [line async for line in stream]
+        if lines <= _FEWEST_LINES or sum(len(line.encode()) + 1 for line in found) < TAIL_BYTES:
+            return [line.replace("\0", "").rstrip() for line in found]
+        # The limit cuts off the end, which is what matters: so ask for fewer lines.
+        lines //= 6
 
 
 async def read_pod(client: KubernetesClient, namespace: str, name: str) -> Manifest | None:

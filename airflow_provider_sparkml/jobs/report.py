@@ -20,7 +20,7 @@ def report(resource: Resource, evidence: Evidence, cause: Cause, *, kept: bool) 
     """
     ref, verdict = evidence.ref, evidence.verdict
     lines = [cause.summary, ""]
-    state = f", state {verdict.state}" if verdict.state else ""
+    state = f", state {verdict.state}" if verdict.state not in ("", verdict.phase) else ""
     lines.append(f"{ref} (uid {ref.uid}): {verdict.phase}{state}, attempt {verdict.attempt}")
     if verdict.message:
         lines += [f"  {line}" for line in excerpt(verdict.message.splitlines(), LOG_LINES, LOG_LINES)]

@@ -1,0 +1,322 @@
+"""A wait ends when its job does, is deleted, or a deadline passes; and tells what happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.client.watch import WatchHub
+from airflow_provider_sparkml.jobs import rounds as rounds_module
+from airflow_provider_sparkml.jobs import wait as module
+from airflow_provider_sparkml.jobs.outcome import Deadlines
+from airflow_provider_sparkml.jobs.submit import submit
+from airflow_provider_sparkml.jobs.wait import wait
+from airflow_provider_sparkml.resources.base import Phase
+from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
+from tests.integration.jobs.conftest import Operator, Told, identity, now, pi
+
+
+@pytest.fixture
+async def waiting(client, hub, told):
+    """Start waits that end with the test."""
+    tasks = []
+
+    def waiting(ref, deadlines=None, **options):
+        options.setdefault("log", told)
+        options.setdefault("hub", hub)
+        tasks.append(
+            asyncio.create_task(
+                wait(client, options.pop("hub"), SPARK_APPLICATION, ref, deadlines or Deadlines(), **options)
+            )
+        )
+        return tasks[-1]
+
+    yield waiting
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+async def ended(task):
+    return await asyncio.wait_for(asyncio.shield(task), 20)
+
+
+@pytest.mark.parametrize(("state", "phase"), [("COMPLETED", Phase.SUCCEEDED), ("FAILED", Phase.FAILED)])
+async def test_it_ends_with_the_job(start, operator, waiting, told, state, phase):
+    ref = (await start()).ref
+    task = waiting(ref)
+    for step in ("SUBMITTED", "RUNNING", "FAILING", "PENDING_RERUN", "UNKNOWN", "SUCCEEDING"):
+        await operator.write(ref.name, step)
+        await told.until(step)
+        assert not task.done()
+    await operator.write(ref.name, state, terminationTime=now())
+    outcome = await ended(task)
+    assert (outcome.ref, outcome.verdict.phase, outcome.expired, outcome.deleted) == (ref, phase, "", False)
+
+
+async def test_a_job_that_ended_while_nobody_waited(start, operator, waiting):
+    ref = (await start()).ref
+    await operator.write(ref.name, "COMPLETED")
+    assert (await ended(waiting(ref))).verdict.phase is Phase.SUCCEEDED
+
+
+async def test_deleted_by_hand(start, operator, waiting, told, client, namespace):
+    ref = (await start()).ref
+    task = waiting(ref)
+    await operator.write(ref.name, "RUNNING")
+    await told.until("RUNNING")
+    await client.delete(API, ref.name, namespace, propagation="Background")
+    outcome = await ended(task)
+    assert outcome.deleted
+    assert outcome.verdict.phase is Phase.RUNNING
+
+
+async def test_deleted_before_the_wait_began(start, waiting, client, namespace):
+    ref = (await start()).ref
+    await client.delete(API, ref.name, namespace, propagation="Background")
+    assert (await ended(waiting(ref))).deleted
+
+
+async def test_a_namesake_with_another_uid_is_not_our_job(start, waiting, client, namespace, operator):
+    ref = (await start()).ref
+    await client.delete(API, ref.name, namespace, propagation="Background")
+    theirs = pi()
+    theirs["metadata"]["name"] = ref.name
+    await client.create(API, theirs, namespace)
+    await operator.write(ref.name, "COMPLETED")
+    outcome = await ended(waiting(ref))
+    assert outcome.deleted
+
+
+async def test_deleted_right_after_its_success_is_a_success(start, operator, waiting, told, client, namespace):
+    """A time-to-live of zero."""
+    ref = (await start()).ref
+    task = waiting(ref)
+    await told.until("PENDING")
+    await operator.write(ref.name, "COMPLETED")
+    await client.delete(API, ref.name, namespace, propagation="Background")
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+
+
+async def test_a_job_that_is_being_deleted_is_waited_for_until_it_is_gone(start, waiting, told, client, namespace):
+    ref = (await start()).ref
+    await client.patch(API, ref.name, {"metadata": {"finalizers": ["test/hold"]}}, namespace)
+    task = waiting(ref)
+    await client.delete(API, ref.name, namespace, propagation="Background")
+    await told.until("being deleted")
+    assert not task.done()
+    await client.patch(API, ref.name, {"metadata": {"finalizers": []}}, namespace)
+    assert (await ended(task)).deleted
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "deadlines", "expired"),
+    [
+        ("SUSPENDED", {}, {"queue_until": 0.3}, "queue"),
+        ("SUBMITTED", {"lastSubmissionAttemptTime": now(-60)}, {"startup_seconds": 30.0}, "startup"),
+        ("", {}, {"startup_seconds": 0.3}, "startup"),
+        ("RUNNING", {}, {"execute_until": 0.3}, "execution"),
+        ("SUSPENDED", {}, {"execute_until": 0.3}, "execution"),
+    ],
+)
+async def test_each_deadline(start, operator, waiting, told, state, status, deadlines, expired):
+    ref = (await start()).ref
+    if state:
+        await operator.write(ref.name, state, **status)
+    absolute = {k: v if k == "startup_seconds" else time.time() + v for k, v in deadlines.items()}
+    outcome = await ended(waiting(ref, Deadlines(**absolute)))
+    assert outcome.expired == expired
+    assert f"the {expired} deadline has passed" in told.text
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "SUSPENDED"])
+async def test_a_phases_deadline_ends_with_the_phase(start, operator, waiting, told, state):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now())
+    task = waiting(ref, Deadlines(startup_seconds=2.0))
+    await told.until("startup deadline")
+    await operator.write(ref.name, state)
+    await told.until(state)
+    await asyncio.sleep(2.2)
+    assert not task.done()
+
+
+async def test_a_state_unknown_leaves_the_deadline_before_it_running(start, operator, waiting, told):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now())
+    task = waiting(ref, Deadlines(startup_seconds=2.0))
+    await told.until("startup deadline")
+    await operator.write(ref.name, "UNKNOWN", lastSubmissionAttemptTime=now())
+    assert (await ended(task)).expired == "startup"
+
+
+async def test_a_restarted_wait_resets_no_clock(start, operator, waiting):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-100))
+    first = waiting(ref, Deadlines(startup_seconds=101.5))
+    await asyncio.sleep(0.2)
+    first.cancel()
+    began = time.monotonic()
+    assert (await ended(waiting(ref, Deadlines(startup_seconds=101.5)))).expired == "startup"
+    assert time.monotonic() - began < 3
+
+
+async def test_an_end_that_was_reached_counts_though_the_deadline_has_passed(start, operator, waiting):
+    ref = (await start()).ref
+    await operator.write(ref.name, "COMPLETED")
+    outcome = await ended(waiting(ref, Deadlines(execute_until=time.time() - 100)))
+    assert outcome.verdict.phase is Phase.SUCCEEDED
+    assert outcome.expired == ""
+
+
+async def test_attempts_and_queueing_are_told(start, operator, waiting, told):
+    manifest = pi()
+    manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team-queue"
+    ref = (await start(manifest=manifest)).ref
+    waiting(ref)
+    await operator.write(ref.name, "SUSPENDED")
+    await told.until("QUEUED (SUSPENDED): waiting for Kueue to admit it from queue team-queue")
+    await operator.write(ref.name, "FAILING", "driver container failed with ExitCode: 1, Reason: Error")
+    await told.until("(FAILING)")
+    await operator.write(ref.name, "RUNNING", executionAttempts=2, submissionID="s2")
+    await told.until("RUNNING attempt 2")
+
+
+async def test_on_change_is_told_of_phases_runs_and_facts_and_of_the_end(start, operator, waiting, told):
+    seen = []
+
+    async def on_change(obj):
+        status = obj.get("status") or {}
+        seen.append(
+            (status.get("applicationState", {}).get("state", ""), (status.get("driverInfo") or {}).get("podName"))
+        )
+
+    ref = (await start()).ref
+    task = waiting(ref, on_change=on_change)
+    await told.until("PENDING")
+    await operator.write(ref.name, "RUNNING")
+    await told.until("RUNNING")
+    await operator.write(ref.name, "RUNNING", executorState={"e-1": "RUNNING"})
+    await operator.write(ref.name, "RUNNING", driverInfo={"podName": "d"})
+    async with asyncio.timeout(10):
+        while ("RUNNING", "d") not in seen:
+            await asyncio.sleep(0.01)
+    await operator.write(ref.name, "COMPLETED", driverInfo={"podName": "d"})
+    await ended(task)
+    assert seen == [("", None), ("RUNNING", None), ("RUNNING", "d"), ("COMPLETED", "d")]
+
+
+async def test_the_drivers_log_and_warning_events_are_in_the_tasks_log(start, operator, waiting, told):
+    submission = await start()
+    ref = submission.ref
+    await operator.warn(submission.obj, "SparkApplicationSubmissionFailed", "webhook says no")
+    task = waiting(ref)
+    await told.until("SparkApplicationSubmissionFailed SparkApplication")
+    pod = await operator.run(ref.name)
+    operator.log(pod, "hello", "world")
+    await told.until("[driver] world")
+    operator.log(pod, "goodbye")
+    await operator.end(ref.name)
+    outcome = await ended(task)
+    assert outcome.log_shown
+    assert told.driver == ["hello", "world", "goodbye"]
+    assert told.text.count("webhook says no") == 1
+
+
+async def test_a_rerun_by_the_operator_switches_the_log(start, operator, waiting, told, client, namespace):
+    ref = (await start()).ref
+    waiting(ref)
+    first = await operator.run(ref.name)
+    operator.log(first, "first run")
+    await told.until("[driver] first run")
+    name = first["metadata"]["name"]
+    await client.delete(module.POD, name, namespace, grace_seconds=0, propagation="Background")
+    await operator.write(ref.name, "PENDING_RERUN", driverInfo={"podName": None}, submissionID=None)
+    await told.until("(PENDING_RERUN)")
+    second = await operator.run(ref.name, submission="s2", attempt=2)
+    operator.log(second, "second run")
+    await told.until("[driver] second run")
+    assert told.driver == ["first run", "second run"]
+
+
+async def test_no_status_for_long_says_who_should_have_acted(start, waiting, told, monkeypatch):
+    monkeypatch.setattr(module, "UNTOUCHED_SECONDS", 0.0)
+    waiting((await start()).ref)
+    await told.until("no controller has touched it. Is the Spark operator running, does it watch namespace")
+
+
+async def test_a_cancelled_wait_leaves_no_task_and_no_stream(start, operator, waiting, told):
+    ref = (await start()).ref
+    before = len(asyncio.all_tasks())
+    task = waiting(ref)
+    operator.log(await operator.run(ref.name), "hello")
+    await told.until("[driver] hello")
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0.1)
+    assert rounds_module.rounds().streams == 0
+    # The shared watch lingers for the next wait; nothing else does.
+    assert len(asyncio.all_tasks()) <= before + 1
+
+
+async def test_api_server_stopped_while_waiting_and_back(start_api_server, told):
+    server = start_api_server()
+    port = server.port
+    async with KubernetesClient(kubeconfig_file(server.kubeconfig)) as client:
+        hub, operator = WatchHub(client), Operator(client, "default", server)
+        ref = (await submit(client, SPARK_APPLICATION, pi(), identity(), namespace="default", log=told)).ref
+        task = asyncio.create_task(wait(client, hub, SPARK_APPLICATION, ref, Deadlines(), log=told))
+        await told.until("PENDING")
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(0.5)
+        assert not task.done()
+        operator.server = await asyncio.to_thread(start_api_server, port=port)
+        await operator.write(ref.name, "RUNNING")
+        await told.until("RUNNING")
+        await operator.write(ref.name, "COMPLETED")
+        assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+        await hub.close()
+
+
+async def test_a_thousand_waits_cost_next_to_no_requests(client, hub, operator, namespace, waiting, api_server):
+    """All in one loop: one watch, and nothing that grows; each is told its own end at once."""
+    refs, tolds = [], [Told() for _ in range(200)]
+    for index, told in enumerate(tolds):
+        submission = await submit(
+            client, SPARK_APPLICATION, pi(), identity(run=f"run-{index}"), namespace=namespace, log=told
+        )
+        refs.append(submission.ref)
+    requests = count_requests(client)
+    tasks = [waiting(ref, Deadlines(startup_seconds=3600), log=told) for ref, told in zip(refs, tolds, strict=True)]
+    for told in tolds:
+        await told.until("PENDING")
+    await asyncio.sleep(1)
+    assert len(requests) <= 8
+    await asyncio.gather(*(operator.write(ref.name, "COMPLETED") for ref in refs))
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    assert {outcome.ref for outcome in outcomes} == set(refs)
+    assert all(outcome.verdict.phase is Phase.SUCCEEDED for outcome in outcomes)
+
+
+def count_requests(client):
+    """Note every request that a client sends from now on."""
+    seen = []
+    transport = client._transport
+    send, stream = transport.send, transport.stream
+
+    def sending(request, *args, **kwargs):
+        if request.method == "GET":
+            seen.append(request)
+        return send(request, *args, **kwargs)
+
+    def streaming(request, *args, **kwargs):
+        seen.append(request)
+        return stream(request, *args, **kwargs)
+
+    transport.send, transport.stream = sending, streaming
+    return seen
