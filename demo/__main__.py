@@ -63,11 +63,10 @@ def _show(stack: Stack) -> None:
         run = api.trigger(DAG, {})
         console.print(f"started DAG {DAG} through Airflow's REST API: run {run}", markup=False)
         _follow(api, run)
-        results = [api.result(instance) for instance in api.task_instances(DAG, run)]
+        exported, served = (api.result(DAG, run, task) for task in ("export", "deploy"))
     finally:
         api.close()
-    trained = _find(results, "sample", "features", "metrics")
-    served = _find(results, "url", "name")
+    trained = exported["result"]
     predictions = predict(served["url"], served["name"], trained["sample"], trained["features"])
     _print_predictions(predictions, trained, served)
 
@@ -99,18 +98,6 @@ def _failure(api: AirflowApi, instances: Sequence[dict[str, Any]]) -> str:
     cause, lines = failure_of(api.task_log(first))
     log = "\n".join(f"  | {line}" for line in lines)
     return f"task {first['task_id']} failed: {cause}\n{log}"
-
-
-def _find(results: Sequence[Any], *keys: str) -> dict[str, Any]:
-    """Return the first task's result that has these entries, itself or in the job's own ``result``.
-
-    :raises DemoError: when no task returned such a thing.
-    """
-    for result in results:
-        for candidate in (result, result.get("result") if isinstance(result, dict) else None):
-            if isinstance(candidate, dict) and all(key in candidate for key in keys):
-                return candidate
-    raise DemoError(f"no task of {DAG} returned {', '.join(keys)}")
 
 
 def _print_predictions(predictions: Sequence[Prediction], trained: dict[str, Any], served: dict[str, Any]) -> None:

@@ -207,16 +207,10 @@ class AirflowApi:
         entries = answer.json()["content"]
         return [entry if isinstance(entry, dict) else {"event": entry} for entry in entries]
 
-    def result(self, instance: dict[str, Any]) -> Any:
-        """Return what a task returned, or ``None``."""
-        path = (
-            f"/api/v2/dags/{instance['dag_id']}/dagRuns/{instance['dag_run_id']}"
-            f"/taskInstances/{instance['task_id']}/xcomEntries/return_value"
-        )
-        answer = self._http.get(path, params={"map_index": instance["map_index"]})
-        if answer.status_code != httpx.codes.OK:
-            return None
-        value = answer.json()["value"]
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return what a task returned."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        value = self._get(path)["value"]
         return json.loads(value) if isinstance(value, str) and value[:1] in '{["' else value
 
     def _get(self, path: str, params: dict[str, Any] | None = None) -> Any:

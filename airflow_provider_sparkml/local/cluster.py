@@ -17,6 +17,7 @@ from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, LocalClusterError
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.deployments import deployment_controller
+from airflow_provider_sparkml.local.controllers.service_accounts import service_account_controller
 from airflow_provider_sparkml.local.controllers.services import ServiceProxy
 from airflow_provider_sparkml.local.controllers.serving import serving_controller
 from airflow_provider_sparkml.local.controllers.spark import SparkController
@@ -154,6 +155,7 @@ async def _parts(
     parts = (
         kubelet,
         SparkController(client, submitter, namespaces=job_namespaces),
+        service_account_controller(client),
         serving_controller(client),
         deployment_controller(client),
         ServiceProxy(client),
