@@ -84,8 +84,8 @@ async def _run(plugin: ExecPlugin, timeout: float, stdout: IO[bytes], stderr: IO
         if not isinstance(error, TimeoutError):
             raise
         raise InvalidConnectionError(
-            f"exec plug-in {plugin.command!r} did not answer within {timeout:g} s; run it by hand on this machine to see "
-            "what it waits for"
+            f"exec plug-in {plugin.command!r} did not answer within {timeout:g} s; run it by hand on this machine to "
+            "see what it waits for"
         ) from None
 
 

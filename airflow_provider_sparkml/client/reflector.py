@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_sparkml.client.transport import backoff
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, GoneError, InvalidConnectionError
@@ -43,7 +43,10 @@ class Entry(NamedTuple):
     @classmethod
     def of(cls, obj: Manifest) -> Entry:
         """Return the entry of an object."""
-        return cls(_number(obj), json.dumps(essentials(obj), separators=(",", ":")).encode())
+        return cls(
+            _number(obj["metadata"].get("resourceVersion", "")),
+            json.dumps(essentials(obj), separators=(",", ":")).encode(),
+        )
 
     def load(self) -> Manifest:
         """Return the object; each call returns one of its own."""
@@ -134,16 +137,15 @@ class Reflector:
             except (ApiError, InvalidConnectionError) as error:
                 await self._endure(error)
 
-    def learn(self, name: str, obj: Manifest) -> Entry | None:
-        """Take in an object read by a GET, which may be ahead of the watch or behind it; return what holds then."""
+    def learn(self, name: str, obj: Manifest) -> bool:
+        """Take in an object read by a GET, which may be ahead of the watch or behind it; tell whether it exists."""
         entry, known = Entry.of(obj), self.entries.get(name)
-        if known is not None and known.version >= entry.version:
-            return known
-        if known is None and 0 < entry.version <= int(self._version or 0):
-            return None  # what the watch has seen by now includes its deletion
-        self.entries[name] = entry
-        self._changed(name, entry, False)
-        return entry
+        if known is None and 0 < entry.version <= _number(self._version):
+            return False  # what the watch has seen by now includes its deletion
+        if known is None or known.version < entry.version:
+            self.entries[name] = entry
+            self._changed(name, entry, False)
+        return True
 
     async def _list(self) -> None:
         """Make the copy equal to a list, and tell the differences."""
@@ -242,7 +244,6 @@ class Reflector:
         await asyncio.sleep(max(asked, backoff(self._failures)))
 
 
-def _number(obj: dict[str, Any]) -> int:
-    """Return an object's resourceVersion as a number, 0 when it is none."""
-    version = obj["metadata"].get("resourceVersion", "")
+def _number(version: str) -> int:
+    """Return a resourceVersion as a number, 0 when it is none."""
     return int(version) if version.isdigit() else 0

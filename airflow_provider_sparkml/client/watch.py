@@ -54,9 +54,10 @@ class WatchHub:
         try:
             while True:
                 entry = await follower.take()
-                if entry is None:
-                    entry = await watch.confirm(name)
-                yield None if entry is None else entry.load()
+                if entry is not None:
+                    yield entry.load()
+                elif not await watch.find(name):
+                    yield None
         finally:
             watch.leave(name, follower)
 
@@ -109,16 +110,16 @@ class _SharedWatch:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self.end, ApiUnavailableError("the watch was idle"))
 
-    async def confirm(self, name: str) -> Entry | None:
-        """Ask the API server whether an object that the copy lacks is really absent."""
+    async def find(self, name: str) -> bool:
+        """Ask the API server for an object that the copy lacks; if it is there, its followers are offered it."""
         failures = 0
         while True:
             try:
                 obj = await self._hub._client.get(self._api, name, self._namespace)
             except NotFoundError:
-                return None
+                return False
             except ForbiddenError:
-                return None  # may list but not get: then the list has the word
+                return False  # may list but not get: then the list has the word
             except ApiUnavailableError as error:
                 failures += 1
                 await asyncio.sleep(max(error.retry_after, backoff(failures)))

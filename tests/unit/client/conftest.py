@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
@@ -48,7 +47,7 @@ class Wire:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
-        path = unquote(request.path)
+        path = request.path
         self.seen.append(
             Seen(request.method, path, dict(request.query), dict(request.headers), json.loads(body) if body else None)
         )
@@ -164,7 +163,7 @@ def answers() -> type[Answers]:
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
     scripted = Wire()
-    server = RawTestServer(scripted.handle)
+    server = RawTestServer(lambda request: scripted.handle(request))  # noqa: PLW0108 - fixtures replace it
     await server.start_server()
     scripted.url = f"http://{server.host}:{server.port}"
     yield scripted
@@ -189,3 +188,131 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
     monkeypatch.setattr(transport.random, "uniform", uniform)
     return asked  # type: ignore[return-value]
+
+
+class Collection:
+    """The SparkApplications of one namespace as an API server serves them, with faults on demand."""
+
+    def __init__(self) -> None:
+        self.path = APPS.path("team")
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.history: list[tuple[int, str, dict[str, Any]]] = []
+        self.version = 10
+        self.oldest = 0  # versions before this are compacted away
+        self.refuse: dict[str, Handler] = {}  # verb → its answer for now
+        self.counts: Counter[str] = Counter()
+        self.resumed_from: list[str] = []
+        self.silent = False  # whether watches are behind: events are kept back
+        self._watches: set[asyncio.Event] = set()
+        self._cut = asyncio.Event()
+
+    # --- what happens in the cluster ---
+
+    def put(self, name: str, state: str = "") -> None:
+        kind = "MODIFIED" if name in self.objects else "ADDED"
+        self.version += 1
+        obj = spark_app(name, self.version, state)
+        self.objects[name] = obj
+        self._record(kind, obj)
+
+    def delete(self, name: str) -> None:
+        self.version += 1
+        obj = self.objects.pop(name)
+        obj = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
+        self._record("DELETED", obj)
+
+    def bookmark(self) -> None:
+        self.version += 1
+        self._record("BOOKMARK", {"metadata": {"resourceVersion": str(self.version)}})
+
+    def send_garbage(self) -> None:
+        self._record("MODIFIED", {"metadata": {"resourceVersion": "x", "no-name": True}})
+
+    def compact(self) -> None:
+        self.oldest = self.version
+        self.history.clear()
+
+    def cut(self) -> None:
+        """Break all watches off."""
+        self._cut.set()
+        self._cut = asyncio.Event()
+
+    def release(self) -> None:
+        """Let watches catch up."""
+        self.silent = False
+        self._wake()
+
+    # --- what tests wait for ---
+
+    async def reached(self, **counts: int) -> None:
+        """Wait until so many requests of a verb have come; ``watching=n`` until so many watches are open."""
+
+        def enough() -> bool:
+            now = {**self.counts, "watching": len(self._watches)}
+            return all(now.get(verb, 0) >= count for verb, count in counts.items())
+
+        async with asyncio.timeout(10):
+            while not enough():
+                await asyncio.sleep(0.005)
+
+    # --- the server ---
+
+    def _record(self, kind: str, obj: dict[str, Any]) -> None:
+        self.history.append((self.version, kind, obj))
+        self._wake()
+
+    def _wake(self) -> None:
+        for watch in self._watches:
+            watch.set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        verb = "get" if request.path != self.path else "watch" if "watch" in request.query else "list"
+        self.counts[verb] += 1
+        if verb in self.refuse:
+            return await self.refuse[verb](request)
+        if verb == "get":
+            obj = self.objects.get(request.path.rpartition("/")[2])
+            answer = Answers.obj(obj) if obj else Answers.status(404, "NotFound", name="x")
+            return await answer(request)
+        if verb == "list":
+            items = list(self.objects.values())
+            return await Answers.obj({"metadata": {"resourceVersion": str(self.version)}, "items": items})(request)
+        return await self._watch(request)
+
+    async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
+        version = int(request.query["resourceVersion"])
+        self.resumed_from.append(str(version))
+        if version < self.oldest:
+            return await Answers.status(410, "Expired", "too old resource version")(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        news, cut = asyncio.Event(), self._cut
+        self._watches.add(news)
+        try:
+            while not cut.is_set():
+                news.clear()
+                for number, kind, obj in [] if self.silent else list(self.history):
+                    if number > version:
+                        await response.write(event(kind, obj))
+                        version = number
+                waits = [asyncio.ensure_future(each.wait()) for each in (news, cut)]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for each in waits:
+                    each.cancel()
+            assert request.transport is not None
+            request.transport.abort()
+        finally:
+            self._watches.discard(news)
+        return response
+
+
+@pytest.fixture
+def collection(wire: Wire) -> Collection:
+    """The SparkApplications of namespace ``team``, served by ``wire``."""
+    served = Collection()
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return await served.handle(request)
+
+    wire.handle = handle  # type: ignore[method-assign]
+    return served
