@@ -14,11 +14,17 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
+from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
+from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
 
 
 class RunningApiServer:
     """An API server in a thread and event loop of its own, so that tests may block and have loops of their own.
+
+    With it run the controllers without which objects do not go: garbage collector and namespaces.
 
     :param state_dir: its state; the same one again continues where the former server stopped.
     :param port: 0 takes a free one.
@@ -95,9 +101,20 @@ class RunningApiServer:
             return
         self.token = server.admin_token
         write_kubeconfig(self.kubeconfig, self.url, self.token)
-        self._ready.set()
-        await self._ended.wait()
-        await server.stop()
+        try:
+            async with KubernetesClient(kubeconfig_file(self.kubeconfig)) as client:
+                controllers = [namespace_controller(client), GarbageCollector(client)]
+                tasks = [asyncio.create_task(controller.run()) for controller in controllers]
+                self._ready.set()
+                ended = asyncio.create_task(self._ended.wait())
+                await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                if not ended.done():
+                    raise RuntimeError("a controller of the test's API server ended by itself")
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await server.stop()
 
 
 def _parse(body: bytes) -> Any:

@@ -62,7 +62,7 @@ class ApiServer:
         key = bytes.fromhex(self._secrets["signing_key"])
         cluster = Cluster(self._store, self._log_path, self.admin_token, key)
         await bootstrap(cluster, BUILTIN, copy.deepcopy(DEFINITIONS))
-        server = web.Server(Dispatcher(cluster), request_factory=_request, handler_cancellation=True)
+        server = web.Server(Dispatcher(cluster), request_factory=_request, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
         try:

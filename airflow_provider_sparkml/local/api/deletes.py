@@ -136,7 +136,12 @@ def delete_record(cluster: Cluster, kind: ResourceType, record: Record, options:
 
 
 def _set_finalizers(kind: ResourceType, meta: Manifest, propagation: str) -> None:
-    """Have the garbage collector called first where the owned objects are to go first, or to stay."""
+    """Have the garbage collector called first where the owned objects are to go first, or to stay.
+
+    Events own nothing, so nobody is asked for them.
+    """
+    if kind.api.plural == "events":
+        return
     finalizers = [each for each in meta.get("finalizers") or [] if each not in (FOREGROUND, ORPHAN)]
     if not propagation:
         # An object that is being deleted in one way already goes on so.
