@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class DeferringOperator(ManifestOperator):
     """Starts, waits in the triggerer or on the worker, and concludes; subclasses say what each of these means.
 
-    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable`` where somebody has set it,
-        else ``True``.
+    :param deferrable: wait in the triggerer. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else
+        ``True``.
     :param startup_timeout: how long it may take until it runs; a ``timedelta`` or seconds. ``None``: for ever.
     """
 

@@ -32,8 +32,8 @@ class JobOperator(DeferringOperator):
     :param namespace: the Kubernetes namespace; by default the manifest's, else the connection's, else ``default``.
         Templated.
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
-    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable`` where somebody has set it,
-        else ``True``.
+    :param deferrable: wait in the triggerer. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else
+        ``True``.
     :param queue_timeout: how long the job may wait for admission (suspended, Kueue, YuniKorn, Volcano), counted from
         its creation; a ``timedelta`` or seconds. ``None``: for ever.
     :param startup_timeout: how long it may then take until it runs; likewise.

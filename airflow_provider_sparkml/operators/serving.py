@@ -39,8 +39,8 @@ class InferenceServiceOperator(DeferringOperator):
     :param namespace: the Kubernetes namespace; by default the manifest's, else the connection's, else ``default``.
         Templated.
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
-    :param deferrable: wait in the triggerer. Default: ``[operators] default_deferrable`` where somebody has set it,
-        else ``True``.
+    :param deferrable: wait in the triggerer. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else
+        ``True``.
     :param startup_timeout: how long it may take until it serves; a ``timedelta`` or seconds. ``None``: for ever.
     :param labels: labels to add to the manifest's. Templated.
 

@@ -41,7 +41,7 @@ class SparkApplicationSensor(BaseSensorOperator):
     :param namespace: its namespace; by default the connection's, else ``default``. Templated.
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
     :param deferrable: wait in the triggerer, by the watch that all share there; otherwise ``mode`` and
-        ``poke_interval`` count. Default: ``[operators] default_deferrable`` where somebody has set it, else ``True``.
+        ``poke_interval`` count. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else ``True``.
 
     .. code-block:: python
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Coroutine, Mapping
-from configparser import ConfigParser
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import conf
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
 
 
 def default_deferrable() -> bool:
-    """Return ``[operators] default_deferrable`` if somebody has set it, else ``True``.
+    """Return what ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` says if it is set, else ``True``.
 
-    Airflow ships that option as ``false``; read in the usual way it would hide that nobody has chosen.
+    A ``false`` in ``airflow.cfg`` is no choice of anybody's: Airflow writes that file itself, with all its defaults.
     """
-    section, option = "operators", "default_deferrable"
-    chosen = f"AIRFLOW__{section}__{option}".upper() in os.environ or ConfigParser.has_option(conf, section, option)
-    return conf.getboolean(section, option) if chosen else True
+    chosen = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ
+    return conf.getboolean("operators", "default_deferrable") if chosen else True
 
 
 async def event_of(work: Coroutine[Any, Any, Outcome], log: JobLog) -> TriggerEvent:

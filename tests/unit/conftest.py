@@ -105,7 +105,8 @@ class Objects:
     def set_state(self, name: str, state: str, **status: Any) -> None:
         """Write a SparkApplication's state as the Spark operator does."""
         error = status.pop("error", "")
-        self.set_status(name, applicationState={"state": state, "errorMessage": error}, **status)
+        required = {"driverInfo": {}}  # by the CRD
+        self.set_status(name, **{**required, "applicationState": {"state": state, "errorMessage": error}, **status})
 
     def delete(self, name: str) -> None:
         self.api_server.request("DELETE", f"{self.path}/{name}")

@@ -1,0 +1,197 @@
+"""SparkApplications as tasks of a real Airflow: what people do and what breaks; the test plays Spark's operator."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+FAILURE = "driver container failed with ExitCode: 3, Reason: Error"
+
+
+def deferred(run: Any, applications: Any, task_id: str = "run") -> dict[str, Any]:
+    """Wait until a run's task is deferred and its trigger waits; return its application."""
+    run.until(task_id, "deferred")
+    application: dict[str, Any] = applications.until(run)
+    run.until_log(task_id, "PENDING")
+    return application
+
+
+def test_success(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark", word="hello")
+    application = deferred(run, applications)
+    assert application["spec"]["arguments"] == ["hello"]
+    assert application["metadata"]["labels"]["dag_id"] == "spark"
+    applications.set_state(application, "SUBMITTED", submissionID="s-1", executionAttempts=1)
+    info = {"podName": "driver-pod", "webUIIngressAddress": "ui.example.com/app"}
+    applications.set_state(application, "RUNNING", sparkApplicationId="spark-1", driverInfo=info)
+    # What the on-call person sees while it runs: the phase in the log, and the links.
+    log = run.until_log("run", "RUNNING")
+    assert log.index("PENDING") < log.index("RUNNING")
+    deadline = time.monotonic() + 180
+    expected = {"Spark UI": "http://ui.example.com/app", "Spark history": "http://history.example.com/history/spark-1"}
+    while run.links("run") != expected:
+        assert time.monotonic() < deadline, run.links("run")
+        time.sleep(0.2)
+    applications.set_state(application, "COMPLETED")
+    run.until("run", "success")
+    result = run.xcom("run")
+    assert result["phase"] == "SUCCEEDED"
+    assert result["uid"] == application["metadata"]["uid"]
+    assert result["spark_application_id"] == "spark-1"
+    assert result["driver_pod"] == "driver-pod"
+    assert run.links("run") == expected
+    applications.until_gone(run)
+
+
+def test_failure_says_why_in_the_tasks_log(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark", word="x")
+    application = deferred(run, applications)
+    applications.set_state(application, "FAILED", error=FAILURE)
+    run.until("run", "failed")
+    log = run.until_log("run", "What to try")
+    assert "ApplicationError: The driver ended with exit code 3" in log
+    applications.until_gone(run)
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_marking_a_deferred_task_deletes_the_application(airflow: Any, applications: Any, state: str) -> None:
+    run = airflow.trigger("spark", word="x")
+    deferred(run, applications)
+    run.mark("run", state)
+    applications.until_gone(run)
+    assert run.task("run")["state"] == state
+    run.until_log("run", "Deleted SparkApplication")
+
+
+def test_clearing_a_deferred_task_runs_it_again(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark", word="x")
+    first = deferred(run, applications)
+    run.clear("run")
+    second = applications.until(run, unlike=first["metadata"]["uid"])
+    assert [item["metadata"]["uid"] for item in applications.of(run)] == [second["metadata"]["uid"]]
+    run.until("run", lambda ti: ti["state"] == "deferred" and ti["try_number"] == 2)
+    applications.set_state(second, "COMPLETED")
+    run.until("run", "success")
+    assert run.xcom("run")["uid"] == second["metadata"]["uid"]
+
+
+def test_clearing_a_successful_task_really_runs_it_again(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark", word="x")
+    first = deferred(run, applications)
+    applications.set_state(first, "COMPLETED")
+    run.until("run", "success")
+    run.clear("run")
+    second = applications.until(run, unlike=first["metadata"]["uid"])
+    applications.set_state(second, "COMPLETED")
+    run.until("run", lambda ti: ti["state"] == "success" and ti["try_number"] == 2)
+    assert run.xcom("run")["uid"] == second["metadata"]["uid"]
+
+
+def test_a_worker_killed_between_create_and_defer_loses_and_duplicates_nothing(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_dies_once", word="x")
+    application = applications.until(run)
+    run.until("run", lambda ti: ti["state"] == "deferred" and ti["try_number"] == 2)
+    assert applications.until(run)["metadata"]["uid"] == application["metadata"]["uid"]
+    assert "Going on with" in run.until_log("run", "Going on with", try_number=2)
+    applications.set_state(application, "COMPLETED")
+    run.until("run", "success")
+    assert run.xcom("run")["uid"] == application["metadata"]["uid"]
+    applications.until_gone(run)
+
+
+def test_execution_timeout_ends_the_application_of_a_deferred_task(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_limited", word="x")
+    application = applications.until(run)
+    applications.set_state(application, "RUNNING")
+    run.until("run", "failed")
+    applications.until_gone(run)
+    run.until_log("run", "did not end within execution_timeout")
+
+
+def test_mapped_tasks_have_an_application_each(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_mapped", word="x")
+    for index in (0, 1):
+        applications.set_state(applications.until(run, map_index=str(index)), "COMPLETED")
+    deadline = time.monotonic() + 180
+    while airflow.call("GET", run.path)["state"] != "success":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    applications.until_gone(run)
+
+
+def test_on_the_worker_without_deferring(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_on_worker", word="x")
+    application = applications.until(run)
+    info = {"webUIIngressAddress": "ui.example.com/app"}
+    applications.set_state(application, "RUNNING", sparkApplicationId="spark-2", driverInfo=info)
+    run.until_log("run", "RUNNING")
+    assert run.task("run")["state"] == "running"
+    applications.set_state(application, "COMPLETED")
+    run.until("run", "success")
+    assert run.xcom("run")["spark_application_id"] == "spark-2"
+    assert run.links("run")["Spark UI"] == "http://ui.example.com/app"
+    applications.until_gone(run)
+
+
+def test_marking_a_task_on_the_worker_deletes_the_application(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_on_worker", word="x")
+    applications.until(run)
+    run.until("run", "running")
+    run.mark("run", "failed")
+    applications.until_gone(run)
+
+
+def test_the_sensor_sees_an_application_that_comes_later(airflow: Any, applications: Any) -> None:
+    name = f"somebody-elses-{time.time_ns()}"
+    run = airflow.trigger("spark_watched", word=name)
+    run.until("watch", "deferred")
+    run.until_log("watch", "does not exist")
+    manifest = {
+        "apiVersion": "sparkoperator.k8s.io/v1beta2",
+        "kind": "SparkApplication",
+        "metadata": {"name": name},
+        "spec": {"type": "Python", "mode": "cluster", "image": "i", "mainApplicationFile": "local:///a.py",
+                 "sparkVersion": "4.0.0", "driver": {}, "executor": {}},
+    }  # fmt: skip
+    status, application = applications.api_server.request("POST", applications.path, manifest)
+    assert status == 201, application
+    applications.set_state(application, "COMPLETED", sparkApplicationId="spark-3")
+    run.until("watch", "success")
+    assert run.xcom("watch")["spark_application_id"] == "spark-3"
+    status, _ = applications.api_server.request("DELETE", f"{applications.path}/{name}")
+    assert status == 200, "the sensor has left it"
+
+
+def test_a_teardown_deletes_what_the_run_has_made(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_teardown", word="x")
+    applications.set_state(applications.until(run), "COMPLETED")
+    run.until("run", "success")
+    run.until("down", "success")
+    applications.until_gone(run)
+    assert len(run.xcom("down")) == 1
+
+
+# Last, since it leaves another triggerer behind.
+def test_a_triggerer_that_is_killed_loses_nothing(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark", word="x")
+    application = deferred(run, applications)
+    cleared = airflow.trigger("spark", word="y")
+    orphan = deferred(cleared, applications)
+    for process in airflow.processes("airflow triggerer"):
+        process.send_signal(signal.SIGKILL)
+    # While none is there: one application ends, and another's task is cleared, so nobody can call on_kill.
+    applications.set_state(application, "COMPLETED", sparkApplicationId="spark-4")
+    cleared.clear("run")
+    airflow.start("triggerer")
+    run.until("run", "success")
+    assert run.xcom("run")["uid"] == application["metadata"]["uid"]
+    second = applications.until(cleared, unlike=orphan["metadata"]["uid"])
+    cleared.until("run", lambda ti: ti["state"] == "deferred" and ti["try_number"] == 2)
+    assert [item["metadata"]["uid"] for item in applications.of(cleared)] == [second["metadata"]["uid"]]
+    applications.set_state(second, "COMPLETED")
+    cleared.until("run", "success")
