@@ -17,7 +17,8 @@ from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, LocalClusterError
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.deployments import deployment_controller
-from airflow_provider_sparkml.local.controllers.service_accounts import service_account_controller
+from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
+from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
 from airflow_provider_sparkml.local.controllers.services import ServiceProxy
 from airflow_provider_sparkml.local.controllers.serving import serving_controller
 from airflow_provider_sparkml.local.controllers.spark import SparkController
@@ -155,7 +156,8 @@ async def _parts(
     parts = (
         kubelet,
         SparkController(client, submitter, namespaces=job_namespaces),
-        service_account_controller(client),
+        namespace_controller(client),
+        GarbageCollector(client),
         serving_controller(client),
         deployment_controller(client),
         ServiceProxy(client),
