@@ -233,7 +233,8 @@ async def _run(argv: list[str], log: Path, progress: Callable[[str], None]) -> N
     try:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(program.wait(), 0.5)
+                async with asyncio.timeout(0.5):
+                    await program.wait()
             ended = program.returncode is not None
             lines = _lines(log)
             for line in lines[seen:]:

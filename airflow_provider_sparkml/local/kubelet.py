@@ -210,7 +210,9 @@ class Kubelet:
     async def _schedule(self, pod: Manifest) -> float | None:
         meta = pod["metadata"]
         if meta.get("deletionTimestamp"):  # nothing of it runs anywhere
-            await self._client.delete(POD, meta["name"], meta["namespace"], uid=meta["uid"], grace_seconds=0)
+            await self._client.delete(
+                POD, meta["name"], meta["namespace"], propagation=None, uid=meta["uid"], grace_seconds=0
+            )
             return None
         if not is_ours_to_schedule(pod):
             return None

@@ -57,7 +57,8 @@ class TiedProcess:
             _stdin(runner).write(json.dumps(spec).encode() + b"\n")
             first = json.loads(await _stdout(runner).readline() or b'{"error": "the pod runner died"}')
         except BaseException:
-            _stdin(runner).close()  # end of file: the runner kills what it may have started
+            _stdin(runner).close()  # end of file: the runner kills what it may have started, and ends
+            await runner.wait()
             raise
         if "error" in first:
             await runner.wait()
@@ -91,7 +92,8 @@ class TiedProcess:
         if grace_seconds > 0:
             self.signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(self.wait(), grace_seconds)
+                async with asyncio.timeout(grace_seconds):  # wait_for may swallow a cancellation (cpython#86296)
+                    return await self.wait()
         self.signal(signal.SIGKILL)
         return await self.wait()
 

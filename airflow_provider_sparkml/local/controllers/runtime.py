@@ -133,7 +133,8 @@ class Controller:
                 del self._woken[key]
                 return
             try:
-                await asyncio.wait_for(woken.wait(), again)
+                async with asyncio.timeout(again):  # wait_for may swallow a cancellation (cpython#86296)
+                    await woken.wait()
             except TimeoutError:
                 continue
 

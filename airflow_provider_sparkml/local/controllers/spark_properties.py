@@ -125,7 +125,7 @@ def submission_properties(
         properties[f"spark.kubernetes.{role}.podTemplateContainerName"] = container
     driver = spec.get("driver") or {}
     properties["spark.kubernetes.driver.pod.name"] = driver_pod_name(app)
-    properties["spark.kubernetes.driver.master"] = driver.get("kubernetesMaster") or f"k8s://{target.server}"
+    properties["spark.kubernetes.driver.master"] = driver.get("kubernetesMaster") or target.server
     properties[f"spark.kubernetes.driver.annotation.{SPEC_HASH}"] = spec_hash(app)
     for kind, field in (("label", "serviceLabels"), ("annotation", "serviceAnnotations")):
         properties |= {f"spark.kubernetes.driver.service.{kind}.{k}": v for k, v in (driver.get(field) or {}).items()}

@@ -203,12 +203,14 @@ class Container:
     async def _execute(self, command: list[str], program: Program, timeout: float) -> tuple[int, str]:
         output = container_directory(self._context.root, self._spec) / "probe.log"
         output.unlink(missing_ok=True)
+        argv = [program.paths.rewrite(word) for word in command]
         try:
-            process = await TiedProcess.start(command, env=program.env, cwd=program.cwd, log=output)
+            process = await TiedProcess.start(argv, env=program.env, cwd=program.cwd, log=output)
         except ProgramNotStartedError as error:
             return START_ERROR_EXIT_CODE, str(error)
         try:
-            code = await asyncio.wait_for(process.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                code = await process.wait()
         finally:
             await process.stop(grace_seconds=0)
         return code, output.read_text(errors="replace").strip()
@@ -226,7 +228,8 @@ class Container:
     async def _pause(self, seconds: float) -> bool:
         """Wait; return whether the pod still wants to run."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         return not self._stopping.is_set()
 
     def _wait_for(self, reason: str, message: str) -> None:

@@ -56,8 +56,8 @@ async def _problem(probe: Manifest, container: Manifest, address: str, execute: 
             return await _http(probe["httpGet"], container, address, timeout)
         if "tcpSocket" in probe:
             spec = probe["tcpSocket"]
-            connecting = asyncio.open_connection(spec.get("host") or address, _port(spec, container))
-            _, writer = await asyncio.wait_for(connecting, timeout)
+            async with asyncio.timeout(timeout):
+                _, writer = await asyncio.open_connection(spec.get("host") or address, _port(spec, container))
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

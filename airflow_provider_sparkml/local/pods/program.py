@@ -27,11 +27,13 @@ class Program:
     :param argv: program and arguments.
     :param env: all its variables.
     :param cwd: its working directory.
+    :param paths: what the container sees where; for other commands that run in it.
     """
 
     argv: list[str]
     env: dict[str, str]
     cwd: Path
+    paths: PathMap
 
 
 async def build_program(context: PodContext, spec: Manifest, image: Image) -> Program:
@@ -69,7 +71,7 @@ async def build_program(context: PodContext, spec: Manifest, image: Image) -> Pr
     # What the node gives are paths of the host already.
     env = {name: value if node_env.get(name) == value else paths.rewrite(value) for name, value in env.items()}
     cwd = paths.host_path(spec.get("workingDir") or image.workdir or "/") or place / "work"
-    return Program(argv, env, cwd)
+    return Program(argv, env, cwd, paths)
 
 
 def _redirect_properties(place: Path, mounts: dict[str, Path]) -> dict[Path, Path]:

@@ -87,5 +87,6 @@ async def _pull(
 
 async def _stops_within(seconds: float, stopping: asyncio.Event) -> bool:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
     return stopping.is_set()

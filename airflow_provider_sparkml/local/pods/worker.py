@@ -94,7 +94,9 @@ class PodWorker:
         meta = self._pod["metadata"]
         while not self._abandoned:
             try:
-                await self._client.delete(POD, meta["name"], meta["namespace"], uid=self.uid, grace_seconds=0)
+                await self._client.delete(
+                    POD, meta["name"], meta["namespace"], propagation=None, uid=self.uid, grace_seconds=0
+                )
                 return
             except ApiError as error:
                 log.warning("deletion of pod %s/%s: %s", meta["namespace"], meta["name"], error)
@@ -178,7 +180,8 @@ class PodWorker:
             except (MountError, ApiError) as error:
                 self._context.tell("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), MOUNT_RETRY_SECONDS)
+                async with asyncio.timeout(MOUNT_RETRY_SECONDS):
+                    await self._stopping.wait()
 
     def _fail(self, reason: str, message: str) -> None:
         self._verdict = {"phase": "Failed", "reason": reason, "message": message}

