@@ -13,7 +13,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from airflow_provider_sparkml.local.controllers.service_accounts import service_account_controller
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
@@ -104,11 +103,7 @@ class RunningApiServer:
         write_kubeconfig(self.kubeconfig, self.url, self.token)
         try:
             async with KubernetesClient(kubeconfig_file(self.kubeconfig)) as client:
-                controllers = [
-                    service_account_controller(client),
-                    namespace_controller(client),
-                    GarbageCollector(client),
-                ]
+                controllers = [namespace_controller(client), GarbageCollector(client)]
                 tasks = [asyncio.create_task(controller.run()) for controller in controllers]
                 self._ready.set()
                 ended = asyncio.create_task(self._ended.wait())

@@ -1,15 +1,15 @@
-"""The namespace controller: a namespace that is deleted is emptied first, and goes when nothing is left in it."""
+"""The namespace controller: a ServiceAccount for every namespace, and an orderly end with all that is in it."""
 
 from __future__ import annotations
 
 import asyncio
 
 from airflow_provider_sparkml.client.client import KubernetesClient
-from airflow_provider_sparkml.exceptions import NotFoundError
+from airflow_provider_sparkml.exceptions import AlreadyExistsError, ForbiddenError, NotFoundError
 from airflow_provider_sparkml.local.controllers.collectable import namespaced_types
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Source
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
-from airflow_provider_sparkml.resources.core import NAMESPACE
+from airflow_provider_sparkml.resources.core import NAMESPACE, SERVICE_ACCOUNT
 
 FINALIZER = "kubernetes"
 LOOK_AGAIN_SECONDS = 0.25
@@ -27,19 +27,31 @@ class _Namespaces:
         self._client = client
 
     async def reconcile(self, _: str, name: str) -> float | None:
-        """Empty a namespace that is to go, and let it go."""
+        """Give a namespace what belongs in it, or empty it and let it go."""
         try:
             namespace = await self._client.get(NAMESPACE, name)
         except NotFoundError:
             return None
-        going = namespace["metadata"].get("deletionTimestamp")
-        if not going or FINALIZER not in (namespace["spec"].get("finalizers") or ()):
+        if not namespace["metadata"].get("deletionTimestamp"):
+            await self._ensure_account(name)
+            return None
+        if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return None
         left = await asyncio.gather(*(self._empty(api, name) for api in await namespaced_types(self._client)))
         if any(left):
             return LOOK_AGAIN_SECONDS
         await self._let_go(namespace)
         return None
+
+    async def _ensure_account(self, namespace: str) -> None:
+        """Create the ServiceAccount ``default``, under which pods run that name none."""
+        try:
+            await self._client.get(SERVICE_ACCOUNT, "default", namespace)
+        except NotFoundError:
+            try:
+                await self._client.create(SERVICE_ACCOUNT, {"metadata": {"name": "default"}}, namespace)
+            except (AlreadyExistsError, ForbiddenError, NotFoundError):
+                return  # somebody was quicker, or the namespace is going already: its next change calls us again
 
     async def _empty(self, api: ApiResource, namespace: str) -> int:
         """Delete a type's objects in a namespace; return how many there still were."""
