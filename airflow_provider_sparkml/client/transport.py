@@ -27,6 +27,7 @@ from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, I
 log = logging.getLogger(__name__)
 
 _PARALLEL_REQUESTS = 64
+_LONGEST_PAUSE_SECONDS = 5.0
 _CONNECTION_ERRORS = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, ConnectionError)
 
 
@@ -44,12 +45,12 @@ class Timeouts:
     connect: float = 10.0
 
 
-def backoff(failures: int, *, first: float = 0.25, longest: float = 10.0) -> float:
+def backoff(failures: int) -> float:
     """Return the seconds to pause after that many failures in a row.
 
     Exponential with full jitter: the many clients that lost one server must not come back at the same moment.
     """
-    return random.uniform(0, min(longest, first * 2 ** min(failures, 16)))  # noqa: S311 - no secret
+    return random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(failures, 16)))  # noqa: S311 - no secret
 
 
 class Transport:
