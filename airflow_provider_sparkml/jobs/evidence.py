@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable
 from contextlib import aclosing
@@ -111,10 +110,8 @@ async def gather(
     if source is None and main is not None:
         source = LogSource(main["metadata"]["name"], resource.main_container)
     about = [ref.uid, *(pod["metadata"]["uid"] for pod in [main, *others[:_PODS_WITH_EVENTS]] if pod is not None)]
-    events, log = await asyncio.gather(
-        _tolerant(_warnings(client, ref.namespace, about), [], "events", unread),
-        _tolerant(tail(client, ref.namespace, source), [], "log", unread),
-    )
+    events = await _tolerant(_warnings(client, ref.namespace, about), [], "events", unread)
+    log = await _tolerant(tail(client, ref.namespace, source), [], "log", unread)
     return Evidence(
         ref, obj, verdict, resource.main_container, main, tuple(others), tuple(events), tuple(log), tuple(unread)
     )

@@ -23,7 +23,6 @@ from airflow_provider_sparkml.resources.base import Manifest, Phase
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
 from tests.integration.jobs.conftest import Operator, Told, identity, pi
 
-NAMESPACE = "default"
 STATES = (
     "", "SUBMITTED", "RUNNING", "SUCCEEDING", "FAILING", "SUBMISSION_FAILED", "PENDING_RERUN", "INVALIDATING",
     "SUSPENDING", "SUSPENDED", "RESUMING", "UNKNOWN", "NEVER_HEARD_OF",
@@ -57,7 +56,7 @@ class Worker:
             SPARK_APPLICATION,
             pi(),
             identity(self.try_number, 99, world.run),
-            namespace=NAMESPACE,
+            namespace=world.namespace,
             log=world.told,
         )
         self.doing, self.uid = "wait", submission.ref.uid
@@ -78,6 +77,7 @@ class World:
 
     client: KubernetesClient
     hub: WatchHub
+    namespace: str
     run: str
     told: Told = field(default_factory=Told)
     workers: list[Worker] = field(default_factory=list)
@@ -89,7 +89,7 @@ class World:
 
     async def objects(self) -> list[Manifest]:
         found = await self.client.list(
-            API, NAMESPACE, label_selector=naming.selector(identity(run=self.run, max_tries=99))
+            API, self.namespace, label_selector=naming.selector(identity(run=self.run, max_tries=99))
         )
         return [item for item in found.items if "deletionTimestamp" not in item["metadata"]]
 
@@ -146,11 +146,11 @@ class World:
         uid, name = job["metadata"]["uid"], job["metadata"]["name"]
         if action == "delete":
             self.deleted.add(uid)
-            await self.client.delete(API, name, NAMESPACE, propagation="Background")
+            await self.client.delete(API, name, self.namespace, propagation="Background")
         else:
             if value in TERMINAL:
                 self.ends[uid] = value
-            await Operator(self.client, NAMESPACE, None).write(name, value)
+            await Operator(self.client, self.namespace, None).write(name, value)
         if action == "end and crash":
             await self.crash()
         elif action in ("end", "delete"):
@@ -167,9 +167,9 @@ class World:
         return "SUCCEEDED" in self.reported.values()
 
 
-async def live_through(kubeconfig, steps):
+async def live_through(kubeconfig, namespace, steps):
     async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
-        world = World(client, WatchHub(client), run=uuid.uuid4().hex)
+        world = World(client, WatchHub(client), namespace, run=uuid.uuid4().hex)
         world.start()
         for action, value in steps:
             if world.has_succeeded:
@@ -196,5 +196,5 @@ async def live_through(kubeconfig, steps):
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, max_size=12))
-def test_never_two_live_jobs_never_a_lost_outcome(api_server, steps):
-    asyncio.run(live_through(api_server.kubeconfig, steps))
+def test_never_two_live_jobs_never_a_lost_outcome(api_server, namespace, steps):
+    asyncio.run(live_through(api_server.kubeconfig, namespace, steps))
