@@ -100,7 +100,7 @@ class RunningApiServer:
             self._ready.set()
             return
         self.token = server.admin_token
-        write_kubeconfig(self.kubeconfig, self.url, self.token)
+        write_kubeconfig(self.kubeconfig, server.secure_url, self.token, ca=server.ca)
         try:
             async with KubernetesClient(kubeconfig_file(self.kubeconfig)) as client:
                 controllers = [namespace_controller(client), GarbageCollector(client)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import copy
 import json
 import secrets
@@ -21,9 +22,11 @@ from airflow_provider_sparkml.exceptions import LocalClusterError
 from airflow_provider_sparkml.local.api.bootstrap import bootstrap
 from airflow_provider_sparkml.local.api.builtin import BUILTIN
 from airflow_provider_sparkml.local.api.bundled import DEFINITIONS
+from airflow_provider_sparkml.local.api.certificates import load_certificates
 from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.codec import LARGEST_BODY
 from airflow_provider_sparkml.local.api.dispatch import Dispatcher
+from airflow_provider_sparkml.local.api.listener import Listener
 from airflow_provider_sparkml.local.statedir import write_private
 from airflow_provider_sparkml.local.store import Store
 
@@ -43,6 +46,7 @@ class ApiServer:
         self._state_dir = state_dir
         self._log_path = log_path or (lambda uid, container: state_dir / "pods" / uid / f"{container}.log")
         self._secrets = _load_secrets(state_dir)
+        self._certificates = load_certificates(state_dir)
         self.url = ""
 
     @property
@@ -50,8 +54,18 @@ class ApiServer:
         """Bearer token that may do everything; the same after a restart."""
         return self._secrets["admin_token"]
 
+    @property
+    def secure_url(self) -> str:
+        """The URL over TLS, on the same port; Go programs such as kubectl send a token to no other."""
+        return self.url.replace("http://", "https://", 1)
+
+    @property
+    def ca(self) -> str:
+        """Certificate authority in PEM form, by which the server is recognised over TLS."""
+        return self._certificates.authority
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Serve; return the URL.
+        """Serve HTTP, and HTTPS on the same port; return the URL over plain HTTP.
 
         :param host: a loopback address.
         :param port: 0 takes a free one.
@@ -65,19 +79,21 @@ class ApiServer:
         server = web.Server(Dispatcher(cluster), request_factory=_request, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
+        self._listener = Listener(server, self._certificates.context())
         try:
-            await web.TCPSite(self._runner, host, port, backlog=1024).start()
+            bound = self._listener.start(host, port)
         except OSError as error:
-            await self.stop()
+            await self._runner.cleanup()
+            await self._store.close()
             raise LocalClusterError(
                 f"the API server cannot listen on {host}:{port}: {error.strerror}; choose another --port"
             ) from error
-        bound: tuple[str, int] = self._runner.addresses[0]
         self.url = f"http://{bound[0]}:{bound[1]}"
         return self.url
 
     async def stop(self) -> None:
         """Serve no longer: cut watches, finish writes, close the store."""
+        await self._listener.stop()
         await self._runner.cleanup()
         await self._store.close()
 
@@ -99,19 +115,23 @@ def _load_secrets(state_dir: Path) -> dict[str, str]:
     return made
 
 
-def write_kubeconfig(path: Path, url: str, token: str, *, name: str = "sparkml", namespace: str = "default") -> None:
+def write_kubeconfig(
+    path: Path, url: str, token: str, *, ca: str = "", name: str = "sparkml", namespace: str = "default"
+) -> None:
     """Write a kubeconfig that only the user can read, at no moment half.
 
     :param url: of the API server.
     :param token: the bearer token.
+    :param ca: certificate authority in PEM form, for a URL over TLS.
     :param name: of its cluster, context and user.
     :param namespace: what kubectl takes when none is given.
     :raises LocalClusterError: it cannot be written.
     """
+    authority = {"certificate-authority-data": base64.b64encode(ca.encode()).decode()} if ca else {}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": name, "cluster": {"server": url}}],
+        "clusters": [{"name": name, "cluster": {"server": url, **authority}}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}}],
         "current-context": name,
@@ -122,7 +142,7 @@ def write_kubeconfig(path: Path, url: str, token: str, *, name: str = "sparkml",
 async def _serve(state_dir: Path, port: int, kubeconfig: Path) -> None:
     server = ApiServer(state_dir)
     url = await server.start(port=port)
-    write_kubeconfig(kubeconfig, url, server.admin_token)
+    write_kubeconfig(kubeconfig, server.secure_url, server.admin_token, ca=server.ca)
     print(url, flush=True)
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

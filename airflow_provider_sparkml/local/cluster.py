@@ -112,7 +112,7 @@ async def local_cluster(
         await _listen(server, state, port)
         try:
             for path in filter(None, (state.kubeconfig, kubeconfig)):
-                write_kubeconfig(path, server.url, server.admin_token)
+                write_kubeconfig(path, server.secure_url, server.admin_token, ca=server.ca)
             async with KubernetesClient(kubeconfig_file(state.kubeconfig)) as client:
                 await bootstrap(client)
                 async with _parts(client, state, server, await java, job_namespaces) as work:
