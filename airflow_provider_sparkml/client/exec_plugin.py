@@ -15,7 +15,7 @@ from typing import IO, Any
 from airflow_provider_sparkml.client.settings import ExecPlugin
 from airflow_provider_sparkml.exceptions import InvalidConnectionError
 
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 30.0
 _LONGEST_STDERR = 500
 _LARGEST_OUTPUT = 1024 * 1024
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,16 +240,30 @@ class _Reader:
 
 
 def _auth_provider_token(user: _Entry) -> str:
-    """Return the token kept by an ``auth-provider`` (oidc, gcp); it is not refreshed here."""
+    """Return the token kept by an ``auth-provider`` (oidc, gcp) while it is valid.
+
+    It is not refreshed here: the new refresh token would have to be written back for all other processes.
+    """
     provider = _Entry(f"{user.label}: auth-provider", user.mapping("auth-provider"), None)
     config = _Entry(f"{provider.label}.config", provider.mapping("config"), None)
     token = config.text("id-token") or config.text("access-token")
-    if not token:
+    expiry = _jwt_expiry(token)
+    if not token or (expiry is not None and expiry <= time.time()):
         raise InvalidConnectionError(
-            f"{provider.label} {provider.text('name')!r} holds no token, and Kubernetes 1.26 removed auth-provider; "
-            "use an exec plug-in (kubelogin, gke-gcloud-auth-plugin), a token or a tokenFile"
+            f"{provider.label} {provider.text('name')!r} holds {'an expired' if token else 'no'} token, and it is not "
+            "refreshed here; use an exec plug-in (kubectl oidc-login, gke-gcloud-auth-plugin), a token or a tokenFile"
         )
     return bearer_token(token, config.label)
+
+
+def _jwt_expiry(token: str) -> float | None:
+    """Return when a JSON web token expires in epoch seconds, ``None`` when it does not say, or is none."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _exec_plugin(user: _Entry, cluster: _Entry, tls: TlsMaterial, *, allow_exec: bool) -> ExecPlugin | None:

@@ -66,11 +66,13 @@ class Transport:
         self._timeouts = timeouts
         self._tcp_keepalive = tcp_keepalive
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self._lock = asyncio.Lock()
         self._room = asyncio.Semaphore(_PARALLEL_REQUESTS)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -143,6 +145,8 @@ class Transport:
         self, request: Request, data: bytes | None, credentials: Credentials, timeout: aiohttp.ClientTimeout
     ) -> Any:
         """Begin one HTTP exchange."""
+        if self._closed:
+            raise RuntimeError(f"the client is closed ({request.call})")
         if self._session is None:
             self._session = self._new_session()
         headers = [*credentials.headers, ("Content-Type", request.content_type)] if data else [*credentials.headers]

@@ -231,6 +231,10 @@ def test_a_token_file_counts_more_than_a_token_since_it_rotates(home):
         (config({"token": "two words"}), "user 'me': token holds no bearer token"),
         (config({"token": "line\nbreak"}), "user 'me': token holds no bearer token"),
         (config({"auth-provider": {"name": "gcp"}}), "auth-provider 'gcp' holds no token.*exec plug-in"),
+        (
+            config({"auth-provider": {"name": "oidc", "config": {"id-token": "e30.eyJleHAiOjF9.c2ln"}}}),
+            "auth-provider 'oidc' holds an expired token.*exec plug-in",
+        ),
         (config({"as-groups": "x"}), "user 'me': as-groups must be a list"),
         (config({"as": "jane\nX-Evil: 1"}), "user 'me': impersonation contains characters"),
     ],

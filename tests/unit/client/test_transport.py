@@ -186,6 +186,15 @@ async def test_a_403_does_not_read_credentials_anew(wire, answers):
     assert source.forced == 0
 
 
+async def test_a_closed_client_does_not_open_connections_again(wire, client, answers):
+    wire.on(PI, answers.obj(OBJ))
+    await client.get(APPS, "pi", "team")
+    await client.close()
+    await client.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await client.get(APPS, "pi", "team")
+
+
 async def test_redirects_are_refused_so_that_the_token_goes_nowhere_else(wire, client, answers):
     wire.on(PI, answers.text("", 302, Location=f"{wire.url}/elsewhere"))
     with pytest.raises(ApiError, match="HTTP 302"):
