@@ -13,6 +13,7 @@ from airflow_provider_sparkml.local.api.call import Call, Target, User, parse_pa
 from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.codec import decode_object
 from airflow_provider_sparkml.local.api.handlers import VERBS, json_response
+from airflow_provider_sparkml.local.api.openapi import OpenApi
 from airflow_provider_sparkml.local.api.rbac import authorize, authorize_path
 from airflow_provider_sparkml.local.api.status import StatusError, bad_request, method_not_allowed
 from airflow_provider_sparkml.local.api.subresources import subresource
@@ -31,6 +32,7 @@ class Dispatcher:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._openapi = OpenApi(cluster.registry)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
@@ -79,7 +81,11 @@ class Dispatcher:
     async def _answer_path(self, request: web.BaseRequest, user: User) -> web.StreamResponse:
         """Answer what is no resource: discovery, health, version, schemas."""
         authorize_path(self._cluster, user, request.method.lower(), request.path)
-        found = self._discover(request.path.strip("/").split("/"))
+        parts = request.path.strip("/").split("/")
+        if parts[:2] == ["openapi", "v3"] and len(parts) > 2:
+            document = await self._openapi.document("/".join(parts[2:]))
+            return json_response(document) if document else _page_not_found()
+        found = self._discover(parts)
         if found is None:
             return _page_not_found()
         if isinstance(found, str):
@@ -94,6 +100,8 @@ class Dispatcher:
                 found = discovery.VERSION
             case ["healthz" | "livez" | "readyz", *_]:
                 found = "ok"
+            case ["openapi", "v3"]:
+                found = self._openapi.index()
             case ["api"]:
                 found = discovery.api_versions()
             case ["api", version]:
