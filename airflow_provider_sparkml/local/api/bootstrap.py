@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from airflow_provider_sparkml.local.api import definitions
+from airflow_provider_sparkml.local.api import definitions, quota
 from airflow_provider_sparkml.local.api.auth import ADMIN
 from airflow_provider_sparkml.local.api.call import Call, Target
 from airflow_provider_sparkml.local.api.cluster import Cluster
@@ -40,6 +40,7 @@ async def bootstrap(cluster: Cluster, builtin: Iterable[ResourceType], bundled: 
     for record in cluster.store.select(definitions.STORAGE, None):
         definitions.register(cluster, record.load(), deleted=False)
     cluster.after_write.append(lambda kind, obj, deleted: definitions.follow(cluster, kind, obj, deleted))
+    cluster.after_write.append(quota.show_usage(cluster))
     for name in NAMESPACES:
         _ensure(cluster, "", "namespaces", {"metadata": {"name": name}})
     for name, rules in CLUSTER_ROLES.items():

@@ -7,13 +7,12 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from airflow_provider_sparkml.local.api import tables
 from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.deletes import Options, delete_record
 from airflow_provider_sparkml.local.api.metadata import now
 from airflow_provider_sparkml.local.api.model_schemas import schema_from_models
-from airflow_provider_sparkml.local.api.types import Column, ResourceType, Schema
-from airflow_provider_sparkml.local.api.writes import destroy, save
+from airflow_provider_sparkml.local.api.storing import destroy, save
+from airflow_provider_sparkml.local.api.types import AGE, Column, ResourceType, Schema, age
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ def _type_of(definition: Manifest, version: dict[str, Any], stored: str) -> Reso
         scale=_scale(subresources.get("scale")),
         selectable={path: path for path in selectable},
         schema=_schema_source(definition, version),
-        columns=tuple(map(_column, version.get("additionalPrinterColumns") or ())) or (tables.AGE,),
+        columns=tuple(map(_column, version.get("additionalPrinterColumns") or ())) or (AGE,),
         generation=True,
         unconditional_update=False,
         custom=True,
@@ -85,7 +84,7 @@ def _schema_source(definition: Manifest, version: dict[str, Any]) -> Callable[[]
 def _column(column: dict[str, Any]) -> Column:
     read = _json_path(column["jsonPath"])
     if column["type"] == "date":
-        return Column(column["name"], lambda obj: tables.age(read(obj)), "string", column.get("priority", 0))
+        return Column(column["name"], lambda obj: age(read(obj)), "string", column.get("priority", 0))
     return Column(column["name"], read, column["type"], column.get("priority", 0), column.get("description", ""))
 
 

@@ -18,8 +18,8 @@ from airflow_provider_sparkml.local.api.status import (
     not_supported,
     success,
 )
+from airflow_provider_sparkml.local.api.storing import destroy, is_finished, save
 from airflow_provider_sparkml.local.api.types import ResourceType
-from airflow_provider_sparkml.local.api.writes import destroy, is_finished, save
 from airflow_provider_sparkml.local.store import Record
 from airflow_provider_sparkml.resources.base import Manifest
 

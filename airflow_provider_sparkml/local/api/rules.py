@@ -230,7 +230,11 @@ def fill_volume(obj: Manifest) -> None:
 
 def check_resource_quota(obj: Manifest, old: Manifest | None) -> list[Cause]:
     """Check the limits."""
-    hard = (obj.get("spec") or {}).get("hard") or {}
+    spec = obj.get("spec") or {}
+    for part in ("scopes", "scopeSelector"):
+        if spec.get(part):
+            return [field_forbidden(f"spec.{part}", "the local cluster does not support quotas of a scope")]
+    hard = spec.get("hard") or {}
     return [cause for name, text in hard.items() for cause in _check_quantity(f"spec.hard[{name}]", text)]
 
 

@@ -26,8 +26,9 @@ from airflow_provider_sparkml.local.api.status import (
     modified,
     not_found,
 )
+from airflow_provider_sparkml.local.api.storing import destroy, is_finished, save
 from airflow_provider_sparkml.local.api.types import ResourceType, dig
-from airflow_provider_sparkml.local.api.writes import destroy, is_finished, save, update
+from airflow_provider_sparkml.local.api.writes import update
 from airflow_provider_sparkml.local.store import encode
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import POD

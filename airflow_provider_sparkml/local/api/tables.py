@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from airflow_provider_sparkml.local.api.call import Call
-from airflow_provider_sparkml.local.api.types import Column, ResourceType
+from airflow_provider_sparkml.local.api.types import AGE, Column, ResourceType
 from airflow_provider_sparkml.local.store import Record, encode
 from airflow_provider_sparkml.resources.base import Manifest
 
 NAME = Column("Name", lambda obj: obj["metadata"]["name"], description="Name of the object.")
-AGE = Column("Age", lambda obj: age(obj["metadata"].get("creationTimestamp")), description="Time since its creation.")
 
 
 def wanted(request: web.BaseRequest) -> bool:
@@ -61,27 +59,3 @@ def _object(obj: Manifest, include: str) -> Manifest | None:
     if include == "Object":
         return obj
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
-
-
-def age(timestamp: str | None) -> str:
-    """Return how long ago a time was, in kubectl's short form."""
-    if not timestamp:
-        return "<unknown>"
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
-    return short_duration(max(seconds, 0))
-
-
-def short_duration(seconds: int) -> str:
-    """Return a duration as kubectl prints it: two units where the second matters (apimachinery ``HumanDuration``)."""
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    for below, number, unit, rest, small in (
-        (120, seconds, "s", 0, ""),
-        (600, minutes, "m", seconds % 60, "s"),
-        (3 * 3600, minutes, "m", 0, ""),
-        (8 * 3600, hours, "h", minutes % 60, "m"),
-        (48 * 3600, hours, "h", 0, ""),
-        (8 * 86400, days, "d", hours % 24, "h"),
-    ):
-        if seconds < below:
-            return f"{number}{unit}{rest}{small}" if rest else f"{number}{unit}"
-    return f"{days}d"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_sparkml.local.api.metadata import subdomain
@@ -131,6 +132,33 @@ def dig(obj: Any, path: str) -> Any:
 def _text(value: Any) -> str:
     """Return a value as field selectors write it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def age(timestamp: str | None) -> str:
+    """Return how long ago a time was, in kubectl's short form."""
+    if not timestamp:
+        return "<unknown>"
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+    return short_duration(max(seconds, 0))
+
+
+def short_duration(seconds: int) -> str:
+    """Return a duration as kubectl prints it: two units where the second matters (apimachinery ``HumanDuration``)."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    for below, number, unit, rest, small in (
+        (120, seconds, "s", 0, ""),
+        (600, minutes, "m", seconds % 60, "s"),
+        (3 * 3600, minutes, "m", 0, ""),
+        (8 * 3600, hours, "h", minutes % 60, "m"),
+        (48 * 3600, hours, "h", 0, ""),
+        (8 * 86400, days, "d", hours % 24, "h"),
+    ):
+        if seconds < below:
+            return f"{number}{unit}{rest}{small}" if rest else f"{number}{unit}"
+    return f"{days}d"
+
+
+AGE = Column("Age", lambda obj: age(obj["metadata"].get("creationTimestamp")), description="Time since its creation.")
 
 
 class Registry:
