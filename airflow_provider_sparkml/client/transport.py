@@ -67,6 +67,7 @@ class Transport:
         self._tcp_keepalive = tcp_keepalive
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._warnings: set[str] = set()
         self._lock = asyncio.Lock()
         self._room = asyncio.Semaphore(_PARALLEL_REQUESTS)
 
@@ -136,7 +137,7 @@ class Transport:
                     elif response.status >= 300:
                         raise _refusal(request, response, await response.read())
                     else:
-                        _log_warnings(response)
+                        self._pass_on_warnings(response)
                         yield response
                         return
             credentials = await self.credentials(refused=credentials)
@@ -163,6 +164,13 @@ class Transport:
             proxy=credentials.proxy,
             allow_redirects=False,  # a redirect would carry the token to wherever it points
         )
+
+    def _pass_on_warnings(self, response: aiohttp.ClientResponse) -> None:
+        """Log, once each, what the API server warns of, such as unknown fields and deprecated versions."""
+        for warning in response.headers.getall("Warning", ()):
+            if warning not in self._warnings:
+                self._warnings.add(warning)
+                log.warning("the API server warns: %s", warning.removeprefix("299 - ").strip('"'))
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -248,9 +256,3 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     return str(error) or type(error).__name__
-
-
-def _log_warnings(response: aiohttp.ClientResponse) -> None:
-    """Pass on what the API server warns of, such as unknown fields and deprecated versions."""
-    for warning in response.headers.getall("Warning", ()):
-        log.warning("the API server warns: %s", warning.removeprefix("299 - ").strip('"'))

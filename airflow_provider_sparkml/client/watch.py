@@ -44,9 +44,12 @@ class WatchHub:
         object of the same name may follow, so compare UIDs. An object created before this was called is found, even
         when the watch has not heard of it yet. Outages of the API server are waited out, and logged.
 
+        :param namespace: of the object; ``None`` for cluster-wide types only.
         :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
         :raises InvalidConnectionError: the credentials cannot be used.
         """
+        if api.namespaced and not namespace:
+            raise ValueError(f"{api.full_name} {name!r} can be followed in a namespace only")
         watch = self._shared.get((api, namespace))
         if watch is None:
             watch = self._shared[api, namespace] = _SharedWatch(self, api, namespace)

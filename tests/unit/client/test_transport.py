@@ -208,11 +208,12 @@ async def test_an_answer_that_is_no_json_says_so(wire, client, answers):
         await client.get(APPS, "pi", "team")
 
 
-async def test_warnings_of_the_server_are_passed_on(wire, client, answers, caplog):
+async def test_warnings_of_the_server_are_passed_on_once(wire, client, answers, caplog):
     wire.on(PI, answers.obj(OBJ, Warning='299 - "unknown field spec.imagee"'))
     with caplog.at_level(logging.WARNING):
         await client.get(APPS, "pi", "team")
-    assert "the API server warns: unknown field spec.imagee" in caplog.text
+        await client.get(APPS, "pi", "team")
+    assert caplog.messages == ["the API server warns: unknown field spec.imagee"]
 
 
 async def test_headers_and_path_prefix_of_the_server(wire, answers):
@@ -346,6 +347,21 @@ async def test_a_client_certificate_is_presented_and_a_rotated_one_taken_up(tls_
         issue("second")
         await client.get(APPS, "pi", "team")
     assert subjects == ["first", "second"]
+
+
+@pytest.mark.parametrize("keepalive", [True, False])
+async def test_idle_connections_are_probed_unless_that_is_switched_off(wire, answers, keepalive):
+    sockets = []
+
+    async def remember(request):
+        connection = next(iter(client._transport._session.connector._acquired))
+        sockets.append(connection.transport.get_extra_info("socket"))
+        return await answers.obj(OBJ)(request)
+
+    wire.on(PI, remember)
+    async with KubernetesClient(kubeconfig_dict(wire.config()), tcp_keepalive=keepalive) as client:
+        await client.get(APPS, "pi", "team")
+        assert bool(sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keepalive
 
 
 def test_back_off_grows_is_jittered_and_bounded():

@@ -71,6 +71,11 @@ async def test_an_absent_object_is_none_and_seen_when_it_comes(hub, collection):
         assert await pi.next() == "SUBMITTED"
 
 
+async def test_a_name_without_its_namespace_cannot_be_followed(hub):
+    with pytest.raises(ValueError, match="'pi' can be followed in a namespace only"):
+        await anext(hub.follow(APPS, None, "pi"))
+
+
 async def test_what_is_yielded_is_the_followers_own(hub, collection):
     collection.put("pi", "RUNNING")
     async with aclosing(hub.follow(APPS, "team", "pi")) as one, aclosing(hub.follow(APPS, "team", "pi")) as two:
