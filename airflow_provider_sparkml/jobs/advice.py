@@ -83,7 +83,8 @@ def explained(verb: str, api: ApiResource, namespace: str) -> Iterator[None]:
         yield
     except ApiError as error:
         advice = advise(error, verb, api, namespace)
-        if not advice or advice in str(error):
+        if not advice or "\n" in str(error):
+            # The second line is advice already, from nearer to the request.
             raise
         raise type(error)(
             f"{error}\n{advice}", status=error.status, reason=error.reason, causes=error.causes

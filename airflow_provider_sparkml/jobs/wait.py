@@ -78,7 +78,8 @@ async def wait(
     job = WatchedJob(client, resource, ref, deadlines, log, on_change=on_change)
     job.rounds.join(job)
     try:
-        outcome = await _until_end(job, hub)
+        with explained("watch", resource.api, ref.namespace):
+            outcome = await _until_end(job, hub)
         return await job.finish(outcome)
     finally:
         # Cancelled or not, nothing that this wait opened outlives it.
@@ -113,7 +114,7 @@ class WatchedJob:
 
     __slots__ = (
         "_client", "_created", "_deadlines", "_driver_log", "_events", "_events_due", "_facts", "_hinted", "_known",
-        "_log", "_on_change", "_pod", "_progress", "_progress_at", "_source", "_told", "_verdict", "ref", "resource",
+        "_log", "_on_change", "_pod", "_progress", "_rest", "_source", "_told", "_verdict", "ref", "resource",
         "rounds",
     )  # fmt: skip
 
@@ -136,7 +137,7 @@ class WatchedJob:
         self._on_change = on_change
         # Of the object only what visits need: as a dict it would be the largest part of a wait.
         self._source: LogSource | None = None
-        self._progress_at: tuple[str, int] | None = None
+        self._rest: tuple[str, tuple[str, int] | None] = ("", None)
         self._created: float | None = None
         self._facts = 0
         self._verdict = self._known = Verdict(Phase.UNKNOWN)
@@ -172,7 +173,7 @@ class WatchedJob:
         if self._verdict.phase is not Phase.UNKNOWN:
             self._known = self._verdict
         facts, self._facts = self._facts, hash(repr(self.resource.facts(obj)))
-        self._source, self._progress_at = self.resource.log_source(obj), self.resource.progress(obj)
+        self._source = self.resource.log_source(obj)
         self._created = epoch(obj["metadata"].get("creationTimestamp", ""))
         self._tell(describe(self._verdict, obj))
         now = self._verdict
@@ -205,7 +206,20 @@ class WatchedJob:
             self._driver_log = DriverLog(self._client, self.ref, self.rounds, self._log)
             self._progress = Progress(self._client, self.ref.namespace, self._log)
         await self._driver_log.visit(verdict.submission_id, self._source)
-        await self._progress.visit(verdict.submission_id, self._progress_at)
+        await self._progress.visit(verdict.submission_id, await self._rest_address(verdict))
+
+    async def _rest_address(self, verdict: Verdict) -> tuple[str, int] | None:
+        """Return where the REST API of this run is, read once per run from the whole object: the watch omits its spec."""
+        if self._source is None:
+            return None
+        run = f"{verdict.submission_id}/{self._source.pod}"
+        if self._rest[0] != run:
+            try:
+                obj = await self._client.get(self.resource.api, self.ref.name, self.ref.namespace)
+            except ApiError:
+                return None
+            self._rest = (run, self.resource.progress(obj))
+        return self._rest[1]
 
     async def _visit_events(self, verdict: Verdict) -> None:
         """Tell new warning events: of the job, and of its main pod until that runs; while it runs less often."""

@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
+from airflow_provider_sparkml.exceptions import ForbiddenError
 from airflow_provider_sparkml.jobs import rounds as rounds_module
 from airflow_provider_sparkml.jobs import wait as module
 from airflow_provider_sparkml.jobs.outcome import Deadlines
@@ -17,7 +18,7 @@ from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
 from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
-from tests.integration.jobs.conftest import Operator, Told, identity, now, pi
+from tests.integration.jobs.conftest import Operator, Told, identity, limited_client, now, pi
 
 
 @pytest.fixture
@@ -320,3 +321,14 @@ def count_requests(client):
 
     transport.send, transport.stream = sending, streaming
     return seen
+
+
+async def test_without_the_right_to_watch_the_wait_ends_with_the_fix(start, api_server, client, namespace, told):
+    ref = (await start()).ref
+    async with limited_client(api_server, client, namespace, ["get"]) as limited:
+        hub = WatchHub(limited)
+        task = asyncio.create_task(wait(limited, hub, SPARK_APPLICATION, ref, Deadlines(), log=told))
+        await asyncio.wait([task], timeout=20)
+        await hub.close()
+    with pytest.raises(ForbiddenError, match="kubectl auth can-i"):
+        task.result()
