@@ -209,7 +209,7 @@ class WatchedJob:
         await self._progress.visit(verdict.submission_id, await self._rest_address(verdict))
 
     async def _rest_address(self, verdict: Verdict) -> tuple[str, int] | None:
-        """Return where the REST API of this run is, read once per run from the whole object: the watch omits its spec."""
+        """Return where this run has its REST API, read once per run from the whole object: the watch omits its spec."""
         if self._source is None:
             return None
         run = f"{verdict.submission_id}/{self._source.pod}"
