@@ -50,6 +50,47 @@ def _definition(
     }
 
 
+_STRING = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_MODEL = ANYTHING | {
+    "required": ["modelFormat"],
+    "properties": {
+        "modelFormat": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": _STRING, "version": _STRING},
+        },
+        "storageUri": _STRING,
+        "protocolVersion": _STRING,
+        "runtime": _STRING,
+        "runtimeVersion": _STRING,
+    },
+}
+_INFERENCE_SERVICE: dict[str, Any] = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": ANYTHING
+        | {
+            "required": ["predictor"],
+            "properties": {
+                "predictor": ANYTHING
+                | {
+                    "properties": {
+                        "containers": {"type": "array", "items": ANYTHING},
+                        "maxReplicas": _COUNT,
+                        "minReplicas": _COUNT,
+                        "model": _MODEL,
+                        "timeout": _COUNT,
+                    }
+                }
+            },
+        },
+        "status": ANYTHING,
+    },
+}
+"""An InferenceService as far as the local cluster serves it; the pods' specs in it are not looked into."""
+
 _SPARK = "sparkoperator.k8s.io"
 _STATE = _column("Status", ".status.applicationState.state")
 
@@ -86,7 +127,7 @@ DEFINITIONS: tuple[Manifest, ...] = (
             _column("URL", ".status.url"),
             _column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         ],
-        ANYTHING,
+        _INFERENCE_SERVICE,
     ),
 )  # fmt: skip
 """What is created at a cluster's first start; whoever applies another definition of the same name replaces it."""

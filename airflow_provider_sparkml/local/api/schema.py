@@ -44,15 +44,23 @@ class _Findings:
     causes: list[Cause] = field(default_factory=list)
 
 
-def apply_schema(obj: Manifest, schema: Schema | None, *, prune: bool) -> tuple[list[str], list[Cause]]:
+def apply_schema(
+    obj: Manifest, schema: Schema | None, *, custom: bool, part: str = ""
+) -> tuple[list[str], list[Cause]]:
     """Bring an object into the shape of its schema.
 
     :param obj: is changed: unknown fields go, defaults come.
     :param schema: ``None`` takes anything.
-    :param prune: whether a CRD defines the type; built-in types take null for absent.
+    :param custom: whether a CRD defines the type; built-in types take null for absent.
+    :param part: the one field that may have changed, when the rest is known to be right.
     :returns: paths of the unknown fields, and what is wrong with the known ones.
     """
-    found = _Findings(custom=prune)
+    found = _Findings(custom)
+    if part:
+        known = child_schema(schema, part)
+        if known is not None and part in obj:
+            obj[part] = _walk(obj[part], known, part, found)
+        return found.unknown, found.causes
     meta = obj["metadata"]
     for key in [key for key in meta if key not in _METADATA_FIELDS]:
         found.unknown.append(f"metadata.{key}")
@@ -125,24 +133,21 @@ def _walk_list(items: list[Any], schema: Schema, path: str, found: _Findings) ->
         seen.add(text)
 
 
-_JSON_TYPES: tuple[tuple[type, str], ...] = (
-    (bool, "boolean"),
-    (int, "integer"),
-    (float, "number"),
-    (str, "string"),
-    (list, "array"),
-    (dict, "object"),
-)
-
-
-def _json_type(value: Any) -> str:
-    """Return the name of a value's type as OpenAPI has it."""
-    return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "null")
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+"""What a parser of JSON or YAML gives → the type's name in OpenAPI."""
 
 
 def _check_type(value: Any, schema: Schema, path: str, found: _Findings) -> bool:
     """Check a value's type; return whether it is worth looking into."""
-    actual = _json_type(value)
+    actual = _JSON_TYPES[type(value)]
     if value is None and schema.get("nullable"):
         return False
     if schema.get("x-kubernetes-int-or-string"):

@@ -138,7 +138,8 @@ def _complete(
 
     :raises StatusError: 400 for unknown fields when validation is strict, 422 for invalid values.
     """
-    unknown, causes = apply_schema(obj, schema, prune=kind.custom)
+    part = "status" if call.target.subresource == "status" else ""
+    unknown, causes = apply_schema(obj, schema, custom=kind.custom, part=part)
     if unknown and call.field_validation == "Strict":
         found = ", ".join(f'unknown field "{path}"' for path in unknown)
         api = kind.api
