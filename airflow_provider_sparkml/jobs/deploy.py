@@ -111,7 +111,7 @@ def _cause(resource: Resource, evidence: Evidence, outcome: Outcome, obj: Manife
     verdict = now if now.phase is Phase.FAILED else outcome.verdict
     if verdict.phase is not Phase.FAILED:
         return classify_expired(evidence, outcome.expired or "startup")
-    advice = "Compare model format, storageUri and the server's log below with what the model is."
+    advice = "Compare model format, storageUri and the server's log with what the model is."
     if verdict.state == "InvalidSpec":
         advice = "Correct the field that the message names; kubectl get clusterservingruntimes lists the formats."
     return Cause(

@@ -88,7 +88,7 @@ def classify(evidence: Evidence) -> Cause:
             return cause
     verdict = evidence.verdict
     said = verdict.message or verdict.reason or verdict.state or "no reason is given"
-    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {one_line(said)}", "Read the events and the log below.")
+    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {one_line(said)}", "Read the events and the log.")
 
 
 def classify_deleted(evidence: Evidence) -> Cause:
@@ -105,9 +105,7 @@ def classify_expired(evidence: Evidence, expired: Expired) -> Cause:
     """Return the cause of a wait that a deadline ended: which one, and what the job was waiting for."""
     if expired == "execution":
         summary = f"{evidence.ref} did not end within execution_timeout; it was {_standing(evidence)}"
-        return Cause(
-            ExecutionTimeoutError, summary, "Give it more time or more resources; the log below shows where it was."
-        )
+        return Cause(ExecutionTimeoutError, summary, "Give it more time or more resources; the log shows where it was.")
     if expired == "queue":
         summary = f"{evidence.ref} was not admitted within queue_timeout; it was {_standing(evidence)}"
         return Cause(
@@ -206,10 +204,11 @@ def _executors(evidence: Evidence) -> Cause | None:
         return None
     endings = failed_pods(evidence)
     told = "; ".join(endings) or one_line(lost or "too many executor failures")
-    if any("OOMKilled" in ending for ending in endings) or (lost and ("137" in lost or "OOM" in lost)):
+    # Spark deletes the pods of lost executors, but repeats their container statuses in its log.
+    if any("OOMKilled" in text for text in (*endings, *evidence.log)):
         advice = "Raise the executors' memory or memoryOverhead, or use more and smaller partitions."
         return Cause(OutOfMemoryError, f"Executors ran out of memory until a stage failed: {told}", advice)
-    advice = "A retry may fare better. On preemptible nodes: spark.decommission.enabled, or executors on stable ones."
+    advice = "A retry may fare better. Preemptible nodes: spark.decommission.enabled. SIGKILL may be a lack of memory."
     return Cause(ExecutorsLostError, f"Executors were lost until a stage failed: {told}", advice)
 
 
@@ -308,7 +307,7 @@ def _blocker(evidence: Evidence) -> tuple[str, str]:
         return said, "Look at the ConfigMaps, Secrets and volumes that the pod names."
     if evidence.events:
         last = evidence.events[-1]
-        return f"{last.get('reason')}: {one_line(str(last.get('message', '')))}", "Read the events below."
+        return f"{last.get('reason')}: {one_line(str(last.get('message', '')))}", "Read the events."
     return f"it was {_standing(evidence)}", "Give it more time (startup_timeout), or look at its pods and events."
 
 

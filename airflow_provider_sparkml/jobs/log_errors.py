@@ -29,11 +29,15 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = (
         "The input is not where the program looks: check its arguments and mounts.",
     ),
     (
+        re.compile(r"^[\w./-]+: error: "),
+        "The program refuses its arguments: correct spec.arguments.",
+    ),
+    (
         re.compile(r"AccessDenied|403 Forbidden|Permission denied"),
         "The program may not read or write there: check its credentials and service account.",
     ),
 )
-_DEFAULT_ADVICE = "Read the log below; the program has to be changed, or its arguments."
+_DEFAULT_ADVICE = "Read the log; the program has to be changed, or its arguments."
 
 
 def error_line(log: Sequence[str]) -> tuple[str, str]:

@@ -160,6 +160,16 @@ CASES = {
         exceptions.OutOfMemoryError,
         "Executors ran out of memory",
     ),
+    "executors out of memory, their pods gone": (
+        evidence(EXIT_1, pod=ended(1), log=(*LOST, "exit code 137, termination reason: OOMKilled")),
+        exceptions.OutOfMemoryError,
+        "Executors ran out of memory",
+    ),
+    "executors killed": (
+        evidence(EXIT_1, pod=ended(1), log=(LOST[0].replace("143", "137(SIGKILL, possible container OOM)"),)),
+        exceptions.ExecutorsLostError,
+        "SIGKILL",
+    ),
     "too many executor failures": (
         evidence(pod=ended(11)),
         exceptions.ExecutorsLostError,

@@ -64,6 +64,11 @@ Caused by: java.lang.IllegalStateException: bad state
             "ModuleNotFoundError: No module named 'x'",
             "in the image",
         ),
+        (
+            ["usage: train.py [-h] --data DATA", "train.py: error: the following arguments are required: --data"],
+            "train.py: error: the following arguments are required: --data",
+            "spec.arguments",
+        ),
         (["all is well"], "", ""),
         ([], "", ""),
         (["Traceback (most recent call last):"], "", ""),
