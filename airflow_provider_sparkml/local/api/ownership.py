@@ -149,7 +149,8 @@ def apply(
     merged = _merge(live, config, root_schema(schema))
     others = frozenset().union(*(fields for manager, fields in owners.items() if manager != me))
     given_up = owners.get(me, frozenset()) - wanted
-    merged = _remove(merged, given_up - _with_parents(others | wanted), root_schema(schema), ())
+    kept = _with_parents(others | wanted)
+    merged = _remove(merged, given_up - kept, kept, root_schema(schema), ())
     changed, removed = changes(live, merged, schema)
     conflicts = {manager: fields & changed for manager, fields in owners.items() if manager != me and fields & changed}
     if conflicts and not force:
@@ -180,22 +181,26 @@ def _merge(live: Any, config: Any, schema: Schema | None) -> Any:
     return list(merged_items.values())
 
 
-def _remove(value: Any, fields: Fields, schema: Schema | None, path: tuple[str, ...]) -> Any:
-    """Return a value without some of its fields and items."""
+def _remove(value: Any, fields: Fields, keep: Fields, schema: Schema | None, path: tuple[str, ...]) -> Any:
+    """Return a value without some of its fields and items, nor the maps that are empty for it.
+
+    :param keep: what somebody owns, were it empty.
+    """
     if is_map(value, schema):
         kept = {}
         for name, child in value.items():
             here = (*path, f"f:{name}")
-            if here not in fields:
-                kept[name] = _remove(child, fields, child_schema(schema, name), here)
-                if kept[name] == {} and child and any(field[: len(here)] == here for field in fields):
-                    del kept[name]
+            if here in fields:
+                continue
+            left = _remove(child, fields, keep, child_schema(schema, name), here)
+            if left or not child or here in keep:
+                kept[name] = left
         return kept
     items = list_items(value, schema)
     if items is None:
         return value
     return [
-        _remove(item, fields, item_schema(schema), (*path, step))
+        _remove(item, fields, keep, item_schema(schema), (*path, step))
         for step, item in items.items()
         if (*path, step) not in fields
     ]
