@@ -15,7 +15,7 @@ from rich.table import Table
 
 from demo.airflow import USER, AirflowApi, DemoError
 from demo.predictions import Prediction, predict
-from demo.progress import BAD, failure_of, view_of
+from demo.progress import ACTIVE, BAD, failure_of, never_less, view_of
 from demo.screen import clock, screen_for
 from demo.stack import Stack
 
@@ -76,12 +76,13 @@ def _follow(api: AirflowApi, run: str) -> None:
 
     :raises DemoError: when it fails: the failed task's log and the cause.
     """
+    shown: dict[str, int] = {}
     with screen_for(console) as screen:
         while True:
             state = api.run_state(DAG, run)
             instances = api.task_instances(DAG, run)
-            active = {"running", "deferred"}
-            screen.show([view_of(each, api.task_log(each) if each["state"] in active else []) for each in instances])
+            tasks = [view_of(each, api.task_log(each) if each["state"] in ACTIVE else []) for each in instances]
+            screen.show(never_less(tasks, shown))
             if state in ("success", "failed"):
                 break
             time.sleep(POLL_SECONDS)

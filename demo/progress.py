@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 STEP = re.compile(r"(?:^|\] )(?P<step>\d+)/(?P<steps>\d+) (?P<what>.+)$")
@@ -75,6 +75,16 @@ def read_log(log: Iterable[Mapping[str, Any]]) -> tuple[int, str]:
     within = min(spark, 99) / 100
     percent = int(100 * (step - 1 + within) / steps)
     return min(percent, 99), f"{step}/{steps} {what}" + (f" ({stages})" if stages else "")
+
+
+def never_less(tasks: Sequence[TaskView], shown: dict[str, int]) -> list[TaskView]:
+    """Return the tasks with no percentage lower than before: a task that is queued again has not lost its work.
+
+    :param shown: name → percentage shown so far; kept up to date.
+    """
+    for task in tasks:
+        shown[task.name] = max(task.percent, shown.get(task.name, 0))
+    return [replace(task, percent=shown[task.name]) for task in tasks]
 
 
 def overall(tasks: Sequence[TaskView]) -> int:

@@ -116,7 +116,7 @@ async def local_cluster(
             async with KubernetesClient(kubeconfig_file(state.kubeconfig)) as client:
                 await bootstrap(client)
                 async with _parts(client, state, server, await java, job_namespaces) as work:
-                    yield LocalCluster(server.url, state.kubeconfig, work)
+                    yield LocalCluster(server.secure_url, state.kubeconfig, work)
         finally:
             await server.stop()
 

@@ -161,7 +161,9 @@ async def test_what_nobody_here_serves_is_said_at_once(
     assert status["lastFailureInfo"]["reason"] == "NoSupportingRuntime"
     assert "'sklearn'" in status["lastFailureInfo"]["message"]
     assert (await client.list(DEPLOYMENT, namespace)).items == []
-    events = await client.events(namespace, failed["metadata"]["uid"])
+    async with asyncio.timeout(5):  # the event comes right after the status
+        while not (events := await client.events(namespace, failed["metadata"]["uid"])):
+            await asyncio.sleep(0.02)
     assert [(event["type"], event["reason"]) for event in events] == [("Warning", "NoSupportingRuntime")]
 
 

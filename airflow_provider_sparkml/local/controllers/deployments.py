@@ -30,7 +30,7 @@ from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import DEPLOYMENT, POD
 
 HASH_LABEL = "pod-template-hash"
-REPLACEMENT_SECONDS = 10.0
+REPLACEMENT_SECONDS = 3.0
 """A pod that ended for good is replaced, but no quicker than this, so that a broken one does not spin."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from demo.progress import TaskView, failure_of, overall, read_log, view_of
+from demo.progress import TaskView, failure_of, never_less, overall, read_log, view_of
 from demo.screen import LiveScreen, PlainScreen, clock, screen_for
 
 
@@ -67,6 +67,13 @@ def task(name: str, state: str, percent: int, detail: str = "") -> TaskView:
 def test_all_tasks_count_alike() -> None:
     assert overall([]) == 0
     assert overall([task("a", "success", 100), task("b", "running", 50), task("c", "waiting", 0)]) == 50
+
+
+def test_a_task_that_is_queued_again_keeps_its_percentage() -> None:
+    shown: dict[str, int] = {}
+    never_less([task("a", "deferred", 80), task("b", "running", 10)], shown)
+    again = never_less([task("a", "queued", 0), task("b", "success", 100)], shown)
+    assert [(each.state, each.percent) for each in again] == [("queued", 80), ("success", 100)]
 
 
 def test_why_a_task_failed() -> None:
