@@ -145,7 +145,7 @@ class NodeLostError(JobFailedError, RetryableError):
 
 
 class ExecutorsLostError(JobFailedError, RetryableError):
-    """Executors were killed, evicted or lost with their nodes until a stage failed."""
+    """Executors were killed, evicted or lost with their nodes until the job failed."""
 
 
 class JobDeletedError(JobFailedError, RetryableError):

@@ -26,7 +26,7 @@ from airflow_provider_sparkml.exceptions import (
     SubmissionFailedError,
 )
 from airflow_provider_sparkml.jobs.advice import controller_of
-from airflow_provider_sparkml.jobs.evidence import Evidence, container_state
+from airflow_provider_sparkml.jobs.evidence import EXIT, Evidence, container_state
 from airflow_provider_sparkml.jobs.log_errors import error_line
 from airflow_provider_sparkml.jobs.outcome import Expired
 from airflow_provider_sparkml.resources.base import Manifest, Phase, resource_for
@@ -53,6 +53,7 @@ _NODE_LOST = frozenset(
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS, signal.SIGSYS})
 # Exit codes of Spark's own (SparkExitCode, ExecutorExitCode, DriverTimeoutPlugin).
 _HEAP_EXIT, _EXECUTOR_FAILURES_EXIT, _DRIVER_TIMEOUT_EXIT = 52, 11, 124
+_EXECUTORS_TOLD = 5
 _HEAP = re.compile(r"java\.lang\.OutOfMemoryError(: [\w ]+)?")
 _EXECUTOR_LOST = re.compile(r"ExecutorLostFailure|Max number of executor failures|Slave lost|ExecutorDeadException")
 _SUBMISSION = re.compile(
@@ -203,13 +204,14 @@ def _executors(evidence: Evidence) -> Cause | None:
     if ended is None or ended.code == 0 or (lost is None and ended.code != _EXECUTOR_FAILURES_EXIT):
         return None
     endings = failed_pods(evidence)
-    told = "; ".join(endings) or one_line(lost or "too many executor failures")
+    more = f"; and {len(endings) - _EXECUTORS_TOLD} more" if len(endings) > _EXECUTORS_TOLD else ""
+    told = "; ".join(endings[:_EXECUTORS_TOLD]) + more or one_line(lost or "too many executor failures")
     # Spark deletes the pods of lost executors, but repeats their container statuses in its log.
     if any("OOMKilled" in text for text in (*endings, *evidence.log)):
         advice = "Raise the executors' memory or memoryOverhead, or use more and smaller partitions."
-        return Cause(OutOfMemoryError, f"Executors ran out of memory until a stage failed: {told}", advice)
+        return Cause(OutOfMemoryError, f"Executors ran out of memory until the job failed: {told}", advice)
     advice = "A retry may fare better. Preemptible nodes: spark.decommission.enabled. SIGKILL may be a lack of memory."
-    return Cause(ExecutorsLostError, f"Executors were lost until a stage failed: {told}", advice)
+    return Cause(ExecutorsLostError, f"Executors were lost until the job failed: {told}", advice)
 
 
 def _signal(evidence: Evidence) -> Cause | None:
@@ -273,9 +275,18 @@ def failed_pods(evidence: Evidence) -> list[str]:
             found[name] = f"{name}: {ended.get('reason') or 'Error'} (exit code {ended['exitCode']})"
     states = (evidence.obj.get("status") or {}).get("executorState") or {}
     for name, state in sorted(states.items()):
-        if state == "FAILED":
-            found.setdefault(name, f"{name}: failed")
+        if state == "FAILED" and name not in found:
+            found[name] = f"{name}: {_told_ending(evidence, name)}"
     return list(found.values())
+
+
+def _told_ending(evidence: Evidence, name: str) -> str:
+    """Return how a vanished pod ended, as an event of the operator's told it (``SparkExecutorFailed``)."""
+    for event in evidence.events:
+        message = str(event.get("message", ""))
+        if name in message and (found := EXIT.search(message)):
+            return f"{found[2] or 'Error'} (exit code {found[1]})"
+    return "failed"
 
 
 def _disruptions(pod: Manifest | None) -> list[tuple[str, str]]:

@@ -20,7 +20,8 @@ TAIL_LINES = 200
 TAIL_BYTES = 256 * 1024
 _FEWEST_LINES = 5
 _PODS_WITH_EVENTS = 5
-_EXIT = re.compile(r"ExitCode: (\d+)(?:, Reason: (\w+))?")
+EXIT = re.compile(r"ExitCode: (\d+)(?:, Reason: (\w+))?")
+"""How the operator's messages and events tell an exit."""
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class Evidence:
         ended = self.container_state.get("terminated")
         if ended:
             return Exit(int(ended.get("exitCode", 0)), str(ended.get("reason", "")))
-        found = _EXIT.search(self.verdict.message)
+        found = EXIT.search(self.verdict.message)
         return Exit(int(found[1]), found[2] or "") if found else None
 
 
@@ -180,4 +181,4 @@ def _main_pod(pods: list[Manifest], source: LogSource | None, container: str) ->
     return None
 
 
-__all__ = ["Evidence", "Exit", "container_state", "gather", "read_pod", "tail"]
+__all__ = ["EXIT", "Evidence", "Exit", "container_state", "gather", "read_pod", "tail"]

@@ -11,6 +11,7 @@ from airflow_provider_sparkml.resources.base import Manifest, Resource, Resource
 LOG_LINES = 30
 _MOST_LOG_LINES = 80
 _EVENTS = 8
+_EXECUTORS = 10
 
 
 def report(resource: Resource, evidence: Evidence, cause: Cause, *, kept: bool) -> str:
@@ -26,7 +27,7 @@ def report(resource: Resource, evidence: Evidence, cause: Cause, *, kept: bool) 
         lines += [f"  {line}" for line in excerpt(verdict.message.splitlines(), LOG_LINES, LOG_LINES)]
     if evidence.pod is not None:
         lines.append(_describe_pod(evidence))
-    lines += [f"  {line}" for line in failed_pods(evidence)]
+    lines += [f"  {line}" for line in failed_pods(evidence)[:_EXECUTORS]]
     if evidence.events:
         lines += ["Last warning events:", *(f"  {describe_event(event)}" for event in evidence.events[-_EVENTS:])]
     if evidence.log:

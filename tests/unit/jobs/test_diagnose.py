@@ -274,6 +274,18 @@ def test_failed_pods_adds_what_the_status_kept_of_vanished_executors():
     assert failed_pods(found) == ["etl-1-exec-1: Error (exit code 143)", "e-3: failed"]
 
 
+def test_failed_pods_learns_from_events_how_vanished_executors_ended():
+    told = event("SparkExecutorFailed", "Executor e-3 failed with ExitCode: 137, Reason: OOMKilled")
+    found = evidence(EXIT_1, pod=ended(1), log=LOST, events=(told,), executor_state={"e-3": "FAILED"})
+    assert failed_pods(found) == ["e-3: OOMKilled (exit code 137)"]
+    assert classify(found).error is exceptions.OutOfMemoryError
+
+
+def test_a_hundred_lost_executors_are_still_one_line():
+    found = evidence(pod=ended(11), executor_state={f"e-{n:03}": "FAILED" for n in range(100)})
+    assert classify(found).summary.endswith("e-004: failed; and 95 more")
+
+
 def test_exit_prefers_the_pod_over_the_message():
     assert evidence(EXIT_1, pod=ended(9)).exit == Exit(9, "Error")
     assert evidence(EXIT_1, pod=pod()).exit == Exit(1, "Error")
