@@ -1,7 +1,8 @@
 """Images of the local cluster: a folder with a Dockerfile and requirements.txt becomes a cached virtual environment.
 
 A cluster builds ``images/<name>`` with Docker; here :class:`ImageStore` reads the same Dockerfile for ``ENTRYPOINT``,
-``CMD``, ``ENV`` and ``WORKDIR``, lets uv install the same requirements, and takes programs from ``rootfs/``.
+``CMD``, ``ENV`` and ``WORKDIR``, lets uv install the same requirements, takes programs from ``rootfs/``, and carries
+out those ``RUN`` instructions that stand after ``COPY rootfs/ /``: what stands before is about a system of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,9 @@ import platformdirs
 from uv import find_uv_bin
 
 from airflow_provider_sparkml.exceptions import LocalClusterError
+from airflow_provider_sparkml.local.dockerfile import parse_dockerfile
+from airflow_provider_sparkml.local.java import find_java_home
+from airflow_provider_sparkml.local.pods.paths import PathMap
 from airflow_provider_sparkml.local.processes import TiedProcess
 
 READY = "ready.json"
@@ -60,16 +63,6 @@ class Image:
     workdir: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
-    """What a container needs to know from a Dockerfile's last stage."""
-
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    workdir: str = ""
-
-
 def default_cache() -> Path:
     """Return the user's cache directory for images; it is shared by all local clusters of the user."""
     return Path(platformdirs.user_cache_dir("airflow-provider-sparkml"))
@@ -86,48 +79,6 @@ def image_name(reference: str) -> str:
     return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
-def parse_dockerfile(text: str) -> Dockerfile:
-    """Read ``ENTRYPOINT``, ``CMD``, ``ENV`` and ``WORKDIR`` of the last stage; everything else is Docker's business."""
-    found = Dockerfile()
-    for line in _instructions(text):
-        keyword, _, rest = line.partition(" ")
-        rest = rest.strip()
-        match keyword.upper():
-            case "FROM":
-                found = Dockerfile()
-            case "ENTRYPOINT":
-                found = Dockerfile(_words(rest), (), found.env, found.workdir)  # an ENTRYPOINT resets CMD
-            case "CMD":
-                found = Dockerfile(found.entrypoint, _words(rest), found.env, found.workdir)
-            case "WORKDIR":
-                found = Dockerfile(found.entrypoint, found.command, found.env, rest)
-            case "ENV":
-                env = {**found.env, **_assignments(rest)}
-                env.pop("PATH", None)
-                found = Dockerfile(found.entrypoint, found.command, env, found.workdir)
-            case _:
-                pass
-    return found
-
-
-def _instructions(text: str) -> list[str]:
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [line.strip() for line in joined.splitlines() if line.strip()]
-
-
-def _words(value: str) -> tuple[str, ...]:
-    """Read the exec form ``["a", "b"]``, or the shell form, as Docker does."""
-    return tuple(json.loads(value)) if value.startswith("[") else ("/bin/sh", "-c", value)
-
-
-def _assignments(value: str) -> dict[str, str]:
-    words = shlex.split(value)
-    if words and "=" not in words[0]:  # the old form: ENV KEY the whole rest
-        return {words[0]: value.partition(" ")[2].strip()}
-    return dict(word.split("=", 1) for word in words)
-
-
 class ImageStore:
     """Finds image folders and builds what they ask for, each once per content and Python version.
 
@@ -138,6 +89,7 @@ class ImageStore:
     def __init__(self, folders: Sequence[Path], cache: Path) -> None:
         self._folders = tuple(folders)
         self._cache = cache / "images"
+        self._java_cache = cache
 
     def folder(self, reference: str) -> Path:
         """Return the folder of an image.
@@ -194,6 +146,18 @@ class ImageStore:
     def _ready(self, target: Path) -> bool:
         return (target / READY).is_file() and (target / "bin" / "python").exists()  # its base Python may be gone
 
+    async def _carry_out_runs(self, folder: Path, target: Path, log: Path, progress: Callable[[str], None]) -> None:
+        runs = parse_dockerfile((folder / "Dockerfile").read_text()).runs
+        if not runs:
+            return
+        java_home = await asyncio.to_thread(find_java_home, self._java_cache)
+        path = f"{target / 'bin'}:{java_home / 'bin'}:{os.defpath}"
+        env = {"PATH": path, "JAVA_HOME": str(java_home), "LANG": "C.UTF-8", "HOME": str(target)}
+        paths = PathMap({}, folder / "rootfs")
+        for command in runs:
+            progress(f"running {command[-1]}")
+            await _run([paths.rewrite(word) for word in command], log, progress, env)
+
     async def _build(self, folder: Path, target: Path, progress: Callable[[str], None]) -> None:
         """Build beside the target and rename, so that a half-built image is never seen; the caller holds the lock."""
         for left_over in self._cache.glob(f"{target.name}.building-*"):
@@ -210,9 +174,14 @@ class ImageStore:
             )
             if requirements.is_file():
                 await _run([uv, "pip", "install", "--python", python, "-r", str(requirements)], log, progress)
-            (building / READY).write_text(json.dumps({"image": folder.name, "python": platform.python_version()}))
             shutil.rmtree(target, ignore_errors=True)
             building.rename(target)
+            await self._carry_out_runs(folder, target, log, progress)
+            # Until this is written there is no image.
+            (target / READY).write_text(json.dumps({"image": folder.name, "python": platform.python_version()}))
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
             log.unlink(missing_ok=True)
@@ -223,13 +192,17 @@ def _content_key(folder: Path) -> str:
     digest = hashlib.sha256(f"{platform.python_implementation()} {platform.python_version()}".encode())
     requirements = folder / "requirements.txt"
     digest.update(requirements.read_bytes() if requirements.is_file() else b"")
+    for command in parse_dockerfile((folder / "Dockerfile").read_text()).runs:
+        digest.update("\0".join(command).encode())
     return digest.hexdigest()[:16]
 
 
-async def _run(argv: list[str], log: Path, progress: Callable[[str], None]) -> None:
-    """Run uv to its end, tied to this process, and hand on its lines while it works."""
-    program = await TiedProcess.start(argv, env=os.environ, cwd=log.parent, log=log)
-    seen = 0
+async def _run(
+    argv: list[str], log: Path, progress: Callable[[str], None], env: Mapping[str, str] = os.environ
+) -> None:
+    """Run a step of a build to its end, tied to this process, and hand on its lines while it works."""
+    seen = start = len(_lines(log))  # of the former steps
+    program = await TiedProcess.start(argv, env=env, cwd=log.parent, log=log)
     try:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -246,11 +219,13 @@ async def _run(argv: list[str], log: Path, progress: Callable[[str], None]) -> N
         await program.stop(grace_seconds=0)
         raise
     if program.returncode != 0:
-        tail = "\n".join(lines[-20:])
+        tail = "\n".join(lines[start:][-20:])
         raise ImageBuildError(f"{' '.join(argv[:3])} failed with exit code {program.returncode}: {tail}")
 
 
 def _lines(log: Path) -> list[str]:
+    if not log.exists():
+        return []
     return log.read_text(errors="replace").splitlines()
 
 

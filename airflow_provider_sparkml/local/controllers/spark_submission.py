@@ -21,6 +21,7 @@ from airflow_provider_sparkml.local.controllers.spark_properties import (
 )
 from airflow_provider_sparkml.local.controllers.spark_templates import pod_template
 from airflow_provider_sparkml.local.images import ImageStore
+from airflow_provider_sparkml.local.pods.paths import PathMap
 from airflow_provider_sparkml.local.processes import TiedProcess
 from airflow_provider_sparkml.resources.base import Manifest
 
@@ -29,9 +30,6 @@ IMAGE = "spark"
 
 MESSAGE_LINES = 30
 ALREADY_EXISTS = "code=409"
-
-# A JVM that lives for seconds: no time for the optimizing compiler, no second collector thread.
-SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 class SubmissionError(LocalClusterError):
@@ -68,10 +66,9 @@ class Submitter:
                 path.write_text(json.dumps(pod_template(app, role)))  # JSON is YAML
             properties_file = place / "spark.properties"
             properties_file.write_text(format_properties(properties))
-            argv = [
-                str(image.prefix / "bin" / "spark-submit"),
-                *submission_arguments(app, properties_file, self.target),
-            ]
+            # The image's own way of running spark-submit.
+            entrypoint = [PathMap({}, image.rootfs).rewrite(word) for word in image.entrypoint]
+            argv = [*entrypoint, "submit", *submission_arguments(app, properties_file, self.target)]
             await _run(argv, self._env(image.prefix, place), place)
 
     def _env(self, prefix: Path, place: Path) -> dict[str, str]:
@@ -80,8 +77,6 @@ class Submitter:
             "HOME": str(place),
             "JAVA_HOME": str(self.java_home),
             "LANG": "C.UTF-8",
-            "SPARK_LAUNCHER_OPTS": SHORT_LIVED_JVM,
-            "SPARK_SUBMIT_OPTS": SHORT_LIVED_JVM,
             # Nobody's ~/.kube/config may have a say in this.
             "KUBECONFIG": str(place / "no-kubeconfig"),
         }

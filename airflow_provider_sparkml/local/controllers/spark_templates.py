@@ -87,7 +87,9 @@ def _add(target: Manifest, field: str, items: list[Any]) -> None:
 
 
 def _env(spec: Manifest, wanted: Manifest) -> list[Manifest]:
-    env = [{"name": name, "value": value} for name, value in (wanted.get("envVars") or {}).items()]
+    # Servers in the pod, as the Spark UI, listen on the pod's own address: pods of one machine share all others.
+    env: list[Manifest] = [{"name": "SPARK_LOCAL_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    env += [{"name": name, "value": value} for name, value in (wanted.get("envVars") or {}).items()]
     for name, reference in (wanted.get("envSecretKeyRefs") or {}).items():
         env.append({"name": name, "valueFrom": {"secretKeyRef": {"name": reference["name"], "key": reference["key"]}}})
     for secret in wanted.get("secrets") or ():

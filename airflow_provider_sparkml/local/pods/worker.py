@@ -26,7 +26,7 @@ from airflow_provider_sparkml.resources.core import POD
 
 log = logging.getLogger(__name__)
 
-MOUNT_RETRY_SECONDS = 1.0
+MOUNT_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 1.0)  # Spark makes what a pod mounts a moment after the pod
 API_RETRY_SECONDS = 1.0
 DEFAULT_GRACE_SECONDS = 30
 LOST_EXIT_CODE = 137
@@ -173,14 +173,17 @@ class PodWorker:
             await container.run(policy)
 
     async def _mount(self) -> None:
+        pauses = iter(MOUNT_RETRY_SECONDS)
         while not self._stopping.is_set():
             try:
                 self._context.volumes.update(await self._context.mount())
                 return
             except (MountError, ApiError) as error:
-                self._context.tell("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+                pause = next(pauses, MOUNT_RETRY_SECONDS[-1])
+                if pause == MOUNT_RETRY_SECONDS[-1]:
+                    self._context.tell("Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(MOUNT_RETRY_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._stopping.wait()
 
     def _fail(self, reason: str, message: str) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_sparkml.local.dockerfile import parse_dockerfile
 from airflow_provider_sparkml.local.images import (
-    Dockerfile,
     ImageBuildError,
     ImageNotFoundError,
     ImageStore,
     default_folders,
     image_name,
-    parse_dockerfile,
 )
 
 
@@ -81,30 +80,6 @@ def test_image_name(reference: str, name: str) -> None:
     assert image_name(reference) == name
 
 
-def test_dockerfile_of_the_last_stage() -> None:
-    text = """
-    FROM one AS first
-    ENV LOST=1
-    FROM two
-    # a comment
-    ENV A=1 B="two words" \\
-        C=3
-    ENV PATH=/opt/bin:$PATH
-    ENV OLD the whole rest
-    WORKDIR /opt/work
-    CMD ["lost"]
-    ENTRYPOINT ["python", "-m", "x"]
-    CMD ["serve"]
-    """
-    env = {"A": "1", "B": "two words", "C": "3", "OLD": "the whole rest"}
-    assert parse_dockerfile(text) == Dockerfile(("python", "-m", "x"), ("serve",), env, "/opt/work")
-
-
-def test_dockerfile_shell_form_and_reset_of_cmd() -> None:
-    assert parse_dockerfile("FROM x\nCMD echo hi").command == ("/bin/sh", "-c", "echo hi")
-    assert parse_dockerfile('FROM x\nCMD ["a"]\nENTRYPOINT ["b"]').command == ()
-
-
 @pytest.mark.parametrize("reference", ["absent:1", "..", "no-dockerfile", ""])
 async def test_unknown_image(store: ImageStore, folders: Path, reference: str) -> None:
     make_folder(folders, "known")
@@ -132,6 +107,22 @@ async def test_build_installs_what_is_required(store: ImageStore, folders: Path,
         image.prefix.name,
         f"{image.prefix.name}.lock",
     ]
+
+
+async def test_instructions_after_the_programs_are_carried_out(store: ImageStore, folders: Path) -> None:
+    """They find the programs, the environment's Python and a Java, where the image will be."""
+    dockerfile = "FROM x\nRUN exit 9\nCOPY rootfs/ /\nRUN python /opt/x/make.py\n"
+    folder = make_folder(folders, "made", "", dockerfile)
+    (folder / "rootfs" / "opt" / "x").mkdir(parents=True)
+    program = folder / "rootfs" / "opt" / "x" / "make.py"
+    program.write_text("import os, sys; open(sys.prefix + '/made', 'w').write(os.environ['JAVA_HOME'])")
+    image = await store.pull("made")
+    assert Path((image.prefix / "made").read_text(), "bin", "java").exists()
+
+    (folder / "Dockerfile").write_text(dockerfile + "RUN echo broken && exit 3\n")
+    with pytest.raises(ImageBuildError, match="exit code 3: broken"):
+        await store.pull("made")
+    assert not store.is_built("made")
 
 
 async def test_other_requirements_are_another_image(store: ImageStore, folders: Path, tmp_path: Path) -> None:
