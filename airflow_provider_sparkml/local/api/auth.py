@@ -31,7 +31,7 @@ def authenticate(cluster: Cluster, request: web.BaseRequest) -> User:
         return ANONYMOUS
     if scheme.lower() != "bearer":
         raise unauthorized()
-    user = user_of_token(cluster, token.strip())
+    user = user_of_token(cluster, token.strip()) if token.isascii() else None
     if user is None:
         raise unauthorized()
     return _impersonated(request, user)

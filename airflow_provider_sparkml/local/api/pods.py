@@ -173,6 +173,8 @@ def _check_resources(resources: dict[str, Any], path: str) -> Iterable[Cause]:
         amounts[part] = {}
         for name, text in (resources.get(part) or {}).items():
             here = f"{path}.{part}[{name}]"
+            if part == "requests" and text == (resources.get("limits") or {}).get(name):
+                continue  # a request that was not given is the limit
             try:
                 amounts[part][name] = parse_quantity(str(text), here)
             except InvalidManifestError as error:

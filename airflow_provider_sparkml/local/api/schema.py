@@ -121,7 +121,7 @@ def _walk_list(items: list[Any], schema: Schema, path: str, found: _Findings) ->
         for index, item in enumerate(items):
             items[index] = _walk(item, item_schema, f"{path}[{index}]", found)
     kind = schema.get("x-kubernetes-list-type")
-    if kind not in ("set", "map"):
+    if kind not in ("set", "map") or not found.custom:
         return
     seen: set[str] = set()
     keys = schema.get("x-kubernetes-list-map-keys") or ()

@@ -1,0 +1,215 @@
+"""Who may do what: tokens, roles, quotas, and the state directory's secrets."""
+
+from __future__ import annotations
+
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+@pytest.fixture
+def send(api_server: Any) -> Callable[..., tuple[int, Any]]:
+    return api_server.request  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def core(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}"
+
+
+def account(send: Any, core: str, name: str = "spark") -> str:
+    """Create a ServiceAccount and return a token of it."""
+    assert send("POST", f"{core}/serviceaccounts", {"metadata": {"name": name}})[0] == 201
+    status, answer = send("POST", f"{core}/serviceaccounts/{name}/token", {"spec": {"expirationSeconds": 3600}})
+    assert status == 201
+    return str(answer["status"]["token"])
+
+
+def allow(send: Any, namespace: str, rules: list[dict[str, Any]], name: str = "spark") -> None:
+    """Give a ServiceAccount of the namespace rules."""
+    where = f"{RBAC}/namespaces/{namespace}"
+    assert send("POST", f"{where}/roles", {"metadata": {"name": name}, "rules": rules})[0] == 201
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    binding = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
+    assert send("POST", f"{where}/rolebindings", binding)[0] == 201
+
+
+def test_without_a_token_nothing_is_told_but_that_the_server_is_there(send: Any, core: str) -> None:
+    status, answer = send("GET", f"{core}/pods", token="")
+    assert (status, answer["reason"]) == (403, "Forbidden")
+    assert 'User "system:anonymous" cannot list resource "pods"' in answer["message"]
+
+
+def test_a_wrong_token_is_unauthorized(send: Any, core: str) -> None:
+    for token in ("wrong", "a.b.c", "\u00e9"):
+        status, answer = send("GET", f"{core}/pods", token=token)
+        assert (status, answer["reason"]) == (401, "Unauthorized")
+
+
+def test_health_and_version_are_for_everybody(api_server: Any) -> None:
+    for path in ("/healthz", "/readyz", "/livez", "/version"):
+        with urllib.request.urlopen(api_server.url + path, timeout=5) as answer:
+            assert answer.status == 200
+
+
+def test_an_account_may_do_what_its_roles_allow_and_no_more(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    status, answer = send("GET", f"{core}/pods", token=token)
+    assert status == 403
+    user = f"system:serviceaccount:{namespace}:spark"
+    assert answer["message"] == (
+        f'pods is forbidden: User "{user}" cannot list resource "pods" in API group "" in the namespace "{namespace}"'
+    )
+    allow(send, namespace, [{"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}])
+    assert send("GET", f"{core}/pods", token=token)[0] == 200
+    assert send("GET", f"{core}/pods/absent", token=token)[0] == 404
+    assert send("GET", f"{core}/pods?watch=1&timeoutSeconds=1", token=token)[0] == 403
+    assert send("DELETE", f"{core}/pods/absent", token=token)[0] == 403
+    assert send("GET", f"{core}/pods/absent/log", token=token)[0] == 404
+    assert send("GET", f"{core}/secrets", token=token)[0] == 403
+    assert send("GET", "/api/v1/pods", token=token)[0] == 403
+    assert send("GET", "/api/v1/namespaces/default/pods", token=token)[0] == 403
+
+
+def test_names_subresources_and_stars_in_rules(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"], "verbs": ["*"]},
+        {"apiGroups": ["*"], "resources": ["*/status"], "verbs": ["get"]},
+    ]
+    allow(send, namespace, rules)
+    assert send("GET", f"{core}/configmaps/mine", token=token)[0] == 404
+    assert send("GET", f"{core}/configmaps/other", token=token)[0] == 403
+    assert send("GET", f"{core}/pods/x/status", token=token)[0] == 404
+    assert send("GET", f"{core}/pods/x", token=token)[0] == 403
+
+
+def test_cluster_roles_are_bound_in_one_namespace_or_in_all(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    subject = {"kind": "ServiceAccount", "name": "spark", "namespace": namespace}
+    view = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    body = {"metadata": {"name": f"view-{namespace}"}, "roleRef": view, "subjects": [subject]}
+    assert send("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", body)[0] == 201
+    assert send("GET", f"{core}/pods", token=token)[0] == 200
+    assert send("GET", "/api/v1/pods", token=token)[0] == 403
+    group = {"kind": "Group", "name": f"system:serviceaccounts:{namespace}"}
+    assert send("POST", f"{RBAC}/clusterrolebindings", {**body, "subjects": [group]})[0] == 201
+    assert send("GET", "/api/v1/pods", token=token)[0] == 200
+    assert send("POST", f"{core}/configmaps", {"metadata": {"name": "c"}}, token=token)[0] == 403
+    assert send("DELETE", f"{RBAC}/clusterrolebindings/view-{namespace}")[0] == 200
+    assert send("GET", "/api/v1/pods", token=token)[0] == 403
+
+
+def test_a_token_ends_with_its_account(send: Any, core: str) -> None:
+    token = account(send, core)
+    assert send("DELETE", f"{core}/serviceaccounts/spark")[0] == 200
+    assert send("GET", f"{core}/pods", token=token)[0] == 401
+    send("POST", f"{core}/serviceaccounts", {"metadata": {"name": "spark"}})
+    assert send("GET", f"{core}/pods", token=token)[0] == 401, "another account of the same name"
+
+
+def test_a_token_ends_with_the_pod_it_is_bound_to(send: Any, core: str) -> None:
+    account(send, core)
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}
+    uid = send("POST", f"{core}/pods", pod)[1]["metadata"]["uid"]
+    bound = {"kind": "Pod", "name": "p", "uid": uid}
+    _, answer = send("POST", f"{core}/serviceaccounts/spark/token", {"spec": {"boundObjectRef": bound}})
+    token = answer["status"]["token"]
+    assert send("GET", f"{core}/pods", token=token)[0] == 403
+    send("DELETE", f"{core}/pods/p")
+    assert send("GET", f"{core}/pods", token=token)[0] == 401
+    assert send("POST", f"{core}/serviceaccounts/spark/token", {"spec": {"boundObjectRef": bound}})[0] == 404
+
+
+def test_reviews(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    allow(send, namespace, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}])
+    access = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+    def may(verb: str, **attributes: str) -> bool:
+        wanted = {"verb": verb, "resource": "pods", "namespace": namespace, **attributes}
+        return bool(send("POST", access, {"spec": {"resourceAttributes": wanted}}, token=token)[1]["status"]["allowed"])
+
+    assert may("get")
+    assert not may("create")
+    assert not may("get", subresource="log")
+    assert not may("get", namespace="default")
+    rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    _, answer = send("POST", rules, {"spec": {"namespace": namespace}}, token=token)
+    assert {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]} in answer["status"]["resourceRules"]
+    _, answer = send("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": token}})
+    assert answer["status"]["user"]["username"] == f"system:serviceaccount:{namespace}:spark"
+    _, answer = send("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}})
+    assert not answer["status"]["authenticated"]
+    assert send("POST", access, {"spec": {}})[0] == 422
+
+
+def test_only_the_administrator_can_ask_as_somebody_else(api_server: Any, send: Any, core: str) -> None:
+    def pods_as(token: str, name: str) -> int:
+        headers = {"Authorization": f"Bearer {token}", "Impersonate-User": name}
+        request = urllib.request.Request(f"{api_server.url}{core}/pods", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    assert pods_as(api_server.token, "jane") == 403
+    assert pods_as(account(send, core), "kubernetes-admin") == 403
+
+
+def test_a_quota_is_enforced_and_shows_what_is_used(send: Any, core: str) -> None:
+    hard = {"pods": "1", "requests.memory": "1Gi", "count/configmaps": "100"}
+    assert send("POST", f"{core}/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})[0] == 201
+
+    def pod(name: str, memory: str | None) -> dict[str, Any]:
+        container: dict[str, Any] = {"name": "a", "image": "x"}
+        if memory:
+            container["resources"] = {"requests": {"memory": memory}}
+        return {"metadata": {"name": name}, "spec": {"containers": [container]}}
+
+    status, answer = send("POST", f"{core}/pods", pod("p", None))
+    assert status == 403
+    assert "failed quota: q: must specify requests.memory for: a" in answer["message"]
+    assert send("POST", f"{core}/pods", pod("p1", "768Mi"))[0] == 201
+    status, answer = send("POST", f"{core}/pods", pod("p2", "512Mi"))
+    assert status == 403
+    assert answer["message"] == (
+        'pods "p2" is forbidden: exceeded quota: q, requested: pods=1,requests.memory=512Mi, '
+        "used: pods=1,requests.memory=768Mi, limited: pods=1,requests.memory=1Gi"
+    )
+    used = send("GET", f"{core}/resourcequotas/q")[1]["status"]["used"]
+    assert (used["pods"], used["requests.memory"]) == ("1", "768Mi")
+    done = {"status": {"phase": "Succeeded"}}
+    send("PATCH", f"{core}/pods/p1/status", done, content_type="application/merge-patch+json")
+    assert send("GET", f"{core}/resourcequotas/q")[1]["status"]["used"]["pods"] == "0"
+    assert send("POST", f"{core}/pods", pod("p2", "512Mi"))[0] == 201
+
+
+def test_a_quota_counts_custom_resources(send: Any, core: str, namespace: str) -> None:
+    hard = {"count/sparkapplications.sparkoperator.k8s.io": "0"}
+    send("POST", f"{core}/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+    spec = {"type": "Python", "sparkVersion": "4", "mainApplicationFile": "x", "driver": {}, "executor": {}}
+    body = {
+        "apiVersion": "sparkoperator.k8s.io/v1beta2",
+        "kind": "SparkApplication",
+        "metadata": {"name": "a"},
+        "spec": spec,
+    }
+    path = f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/sparkapplications"
+    status, answer = send("POST", path, body)
+    assert (status, "exceeded quota: q" in answer["message"]) == (403, True)
+    assert send("POST", f"{path}?dryRun=All", body)[0] == 403
+
+
+def test_nobody_else_can_read_token_and_key(api_server: Any) -> None:
+    for name in ("kubeconfig", "secrets.json", "server.pem"):
+        assert stat.S_IMODE((api_server.state_dir / name).stat().st_mode) == 0o600
