@@ -113,41 +113,37 @@ class Airflow:
         return False
 
     def stop(self) -> None:
-        """Stop it and whatever it started; what does not end by itself in time is killed."""
-        stop_airflow(self.home)
+        """Stop it, whoever started it, and all it started; what does not end by itself in time is killed.
 
+        SIGINT to ``standalone`` is the way it ends its components (SIGTERM leaves them behind).
+        """
+        processes = self.processes()
+        for process in processes:
+            if process.pid == os.getsid(process.pid):
+                process.send_signal(signal.SIGINT)
+        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
+        for process in [*alive, *self.processes()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        if self._process is not None:
+            self._process.wait()
+        (self.home / SESSION).unlink(missing_ok=True)
 
-def stop_airflow(home: Path) -> None:
-    """Stop the Airflow of a folder, whoever started it.
-
-    SIGINT to ``standalone`` is the way it ends its components (SIGTERM leaves them behind).
-    """
-    processes = processes_of(home)
-    for process in processes:
-        if process.pid == os.getsid(process.pid):
-            process.send_signal(signal.SIGINT)
-    _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
-    for process in [*alive, *processes_of(home)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
-    (home / SESSION).unlink(missing_ok=True)
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Return the processes of the Airflow of a folder: the members of the session it was started in."""
-    try:
-        session, booted = json.loads((home / SESSION).read_text())
-    except FileNotFoundError:
-        return []
-    if booted != psutil.boot_time():
-        return []  # the number may be anybody's by now
-    found = []
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(pid) == session:
-                found.append(psutil.Process(pid))
-    return found
+    def processes(self) -> list[psutil.Process]:
+        """Return its processes, whoever started them: the members of the session it was started in."""
+        try:
+            session, booted = json.loads((self.home / SESSION).read_text())
+        except FileNotFoundError:
+            return []
+        if booted != psutil.boot_time():
+            return []  # the number may be anybody's by now
+        found = []
+        for pid in psutil.pids():
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(pid) == session:
+                    found.append(psutil.Process(pid))
+        return found
 
 
 class AirflowApi:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from demo.airflow import Airflow, DemoError, processes_of, stop_airflow
+from demo.airflow import Airflow, DemoError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".state" / "demo"
@@ -63,7 +63,7 @@ class Stack:
 
     def is_up(self) -> bool:
         """Return whether any of it runs."""
-        return bool(processes_of(self.airflow.home)) or self._cluster_runs()
+        return bool(self.airflow.processes()) or self._cluster_runs()
 
     def _cluster_runs(self) -> bool:
         with suppress(FileNotFoundError, ValueError):
@@ -72,7 +72,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop all of it; nothing of it is left running."""
-        stop_airflow(self.airflow.home)  # first: its tasks clean up in the cluster
+        self.airflow.stop()  # first: its tasks clean up in the cluster
         if self.cluster.exists():
             sparkml("cluster", "down", f"--state-dir={self.cluster}", quiet=True)
         (self.folder / "kept").unlink(missing_ok=True)
