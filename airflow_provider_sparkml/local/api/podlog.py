@@ -182,7 +182,7 @@ class _Reader:
         stat = os.fstat(descriptor)
         begin = 0
         if self._times is not None:
-            self._times.mark(stat.st_size, stat.st_mtime_ns)
+            self._times.mark(stat.st_size, stat.st_mtime_ns, time.time_ns())
         if self._times is not None and self._wanted.since_ns is not None:
             begin = _line_start(descriptor, self._times.find(self._wanted.since_ns))
             if begin < stat.st_size and self._times.at(begin) < self._wanted.since_ns:
@@ -199,7 +199,7 @@ class _Reader:
             ended = not self._wanted.follow or self._has_ended(descriptor)
             stat = os.fstat(descriptor)
             if self._times is not None:
-                self._times.mark(stat.st_size, stat.st_mtime_ns)
+                self._times.mark(stat.st_size, stat.st_mtime_ns, time.time_ns())
             while self._offset + len(rest) < stat.st_size:
                 size = min(CHUNK_BYTES, stat.st_size - self._offset - len(rest))
                 data = rest + os.pread(descriptor, size, self._offset + len(rest))
