@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -108,12 +109,13 @@ class Controller:
                 tasks.create_task(self._follow(source, tasks), name=f"{self.name} watches {source.api.plural}")
 
     async def _follow(self, source: Source, tasks: asyncio.TaskGroup) -> None:
-        async for key in changed_keys(self._client, source):
-            if key in self._woken:
-                self._woken[key].set()
-            else:
-                self._woken[key] = asyncio.Event()
-                tasks.create_task(self._tend(key), name=f"{self.name} {'/'.join(key)}")
+        async with aclosing(changed_keys(self._client, source)) as keys:
+            async for key in keys:
+                if key in self._woken:
+                    self._woken[key].set()
+                else:
+                    self._woken[key] = asyncio.Event()
+                    tasks.create_task(self._tend(key), name=f"{self.name} {'/'.join(key)}")
 
     async def _tend(self, key: Key) -> None:
         """Reconcile one key until nothing is left to do for it."""
@@ -148,7 +150,7 @@ class Controller:
             log.error(what, exc_info=error)
 
 
-async def changed_keys(client: KubernetesClient, source: Source) -> AsyncIterator[Key]:
+async def changed_keys(client: KubernetesClient, source: Source) -> AsyncGenerator[Key, None]:
     """Yield the keys that every change of a type concerns, at first those of all objects, for ever.
 
     After a cut or a 410 all objects are listed again, and what went away meanwhile is yielded, too.
@@ -165,17 +167,18 @@ async def changed_keys(client: KubernetesClient, source: Source) -> AsyncIterato
                 yield key
             version = listing.resource_version
             while True:
-                async for event in client.watch(source.api, None, resource_version=version):
-                    obj = event["object"]
-                    version = obj["metadata"]["resourceVersion"]
-                    if event["type"] == "BOOKMARK":
-                        continue
-                    before = known.pop(obj["metadata"]["uid"], ())
-                    after = tuple(source.keys(obj))
-                    if event["type"] != "DELETED":
-                        known[obj["metadata"]["uid"]] = after
-                    for key in dict.fromkeys((*before, *after)):
-                        yield key
+                async with aclosing(client.watch(source.api, None, resource_version=version)) as events:
+                    async for event in events:
+                        obj = event["object"]
+                        version = obj["metadata"]["resourceVersion"]
+                        if event["type"] == "BOOKMARK":
+                            continue
+                        before = known.pop(obj["metadata"]["uid"], ())
+                        after = tuple(source.keys(obj))
+                        if event["type"] != "DELETED":
+                            known[obj["metadata"]["uid"]] = after
+                        for key in dict.fromkeys((*before, *after)):
+                            yield key
         except GoneError:
             continue
         except ApiError as error:
