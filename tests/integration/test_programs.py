@@ -188,7 +188,7 @@ def test_fewer_rows_are_some_of_them_all(programs: Programs, small: Path, datase
     ("options", "message"),
     [
         (["--input", "/nowhere"], "--input /nowhere is no directory"),
-        (["--split-date", "2013-01-01"], "no flight is before --split-date 2013-01-01"),
+        (["--split-date", "2013-01-01"], "there are no training flights: choose a later --split-date"),
         (["--late-minutes", "1000"], "the train part has 220 flights, 0% of them late: both kinds are needed"),
     ],
 )

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from outputs import ProgramError
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name everybody uses
 
@@ -152,8 +153,11 @@ def learn_encoding(train: DataFrame) -> dict[str, Any]:
     :param train: rows of :func:`joined`.
     :return: JSON-safe: ``late_rate`` (overall), ``carrier`` and ``dest`` (late rate of each), ``fill`` (mean of each
         feature that can be missing).
+    :raises ProgramError: when there are none.
     """
     means = train.agg(F.mean(LABEL).alias(LABEL), *(F.mean(name).alias(name) for name in FILLED)).first()
+    if means[LABEL] is None:
+        raise ProgramError("there are no training flights: choose a later --split-date, or more --rows")
     overall = float(means[LABEL])
     rates: dict[str, Any] = {"late_rate": overall, "fill": {name: float(means[name] or 0.0) for name in FILLED}}
     for column in ("carrier", "dest"):
