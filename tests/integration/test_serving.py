@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.resources.base import Manifest, Phase
-from airflow_provider_sparkml.resources.core import DEPLOYMENT, POD, SERVICE
+from airflow_provider_sparkml.resources.core import DEPLOYMENT, PERSISTENT_VOLUME_CLAIM, POD, SERVICE
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from tests.integration.conftest import SCRIPTS, ClusterProcess, until
 from tests.integration.programs import image
@@ -108,12 +108,37 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+async def fill_claim(client: KubernetesClient, namespace: str, source: Path) -> None:
+    """Make a claim ``models`` and copy a folder into it as ``flights/1``, by a pod as any job would."""
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    await client.create(PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "models"}, "spec": claim}, namespace)
+    volumes = {
+        "source": {"hostPath": {"path": str(source)}},
+        "claim": {"persistentVolumeClaim": {"claimName": "models"}},
+    }
+    container = {
+        "name": "main",
+        "image": "sparkml/onnxserver:1",
+        "command": ["sh", "-c", "mkdir -p /claim/flights && cp -r /source /claim/flights/1"],
+        "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in volumes],
+    }
+    spec = {
+        "restartPolicy": "Never",
+        "containers": [container],
+        "volumes": [{"name": name, **volume} for name, volume in volumes.items()],
+    }
+    await client.create(POD, {"metadata": {"name": "fill"}, "spec": spec}, namespace)
+    await until(client, POD, namespace, "fill", lambda obj: obj and obj["status"].get("phase") == "Succeeded")
+    await client.delete(POD, "fill", namespace)
+
+
 @pytest.mark.serving
-async def test_a_model_is_served_and_goes_without_a_trace(
+async def test_a_model_is_served_from_a_claim_and_goes_without_a_trace(
     local_cluster: ClusterProcess, cluster_client: KubernetesClient, cluster_namespace: str, models: Path
 ) -> None:
     client, namespace = cluster_client, cluster_namespace
-    await apply(client, namespace, onnx(models / "columns"))
+    await fill_claim(client, namespace, models / "columns")
+    await apply(client, namespace, onnx("pvc://models/flights/1"))
     served = await until(client, API, namespace, "model", is_ready)
     url = served["status"]["url"]
     data = {"a": [1.0, 2.0], "b": [5.0, 6.0]}
