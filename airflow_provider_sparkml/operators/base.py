@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -43,7 +46,7 @@ class ClusterOperator(BaseOperator):
         self.namespace = namespace
         self.kubernetes_conn_id = kubernetes_conn_id
         self._cancel: Callable[[], object] | None = None
-        self._killed = False
+        self._broken_off_by: BaseException | None = None
 
     @property
     def hook(self) -> KubernetesApiHook:
@@ -51,9 +54,10 @@ class ClusterOperator(BaseOperator):
         return KubernetesApiHook(self.kubernetes_conn_id)
 
     def run_async(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end; :meth:`on_kill` cancels it, and it may still clean up then.
+        """Run a coroutine to its end; a kill and Airflow's time-out cancel it, and it may still clean up then.
 
         :raises TaskKilledError: :meth:`on_kill` was called.
+        :raises AirflowTaskTimeout: ``execution_timeout`` has passed on this worker.
         """
 
         async def main() -> T:
@@ -63,19 +67,42 @@ class ClusterOperator(BaseOperator):
             try:
                 return await work
             except asyncio.CancelledError:
-                if self._killed:
-                    raise TaskKilledError(f"task {self.task_id} was told to end while it ran") from None
+                if self._broken_off_by is not None:
+                    raise self._broken_off_by from None
                 raise
             finally:
                 self._cancel = None
 
-        return asyncio.run(main())
+        with _alarm_handler(self._on_alarm):
+            return asyncio.run(main())
 
     def on_kill(self) -> None:
         """Break off what runs. Airflow calls this from a signal handler, so the event loop itself does the rest."""
-        self._killed = True
+        self._break_off(TaskKilledError(f"task {self.task_id} was told to end while it ran"))
+
+    def _on_alarm(self, *_: object) -> None:
+        """Break off what runs, since Airflow's own time-out has passed."""
+        from airflow.sdk.exceptions import AirflowTaskTimeout
+
+        self._break_off(AirflowTaskTimeout(f"task {self.task_id} ran longer than its execution_timeout"))
+
+    def _break_off(self, error: BaseException) -> None:
+        self._broken_off_by = error
         if self._cancel is not None:
             self._cancel()
+
+
+@contextmanager
+def _alarm_handler(handler: Callable[..., object]) -> Iterator[None]:
+    """Take over the alarm that is Airflow's time-out: raised anywhere in an event loop, it would be lost or do harm."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Airflow has no time-out there either
+        return
+    former = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, former)
 
 
 class ManifestOperator(ClusterOperator):

@@ -12,7 +12,7 @@ from airflow_provider_sparkml.exceptions import ApiError, InvalidManifestError, 
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.base import ManifestOperator
 from airflow_provider_sparkml.resources.base import Manifest
-from airflow_provider_sparkml.triggers.deferral import default_deferrable, rebuild_error
+from airflow_provider_sparkml.triggers.deferral import default_deferrable, defer, is_stray, rebuild_error
 from airflow_provider_sparkml.triggers.job import JobTrigger, push_links
 
 if TYPE_CHECKING:
@@ -67,19 +67,23 @@ class DeferringOperator(ManifestOperator):
 
         :return: the result dict, when it waits itself.
         """
-        from airflow.sdk.exceptions import TaskDeferred
-
         if not self.deferrable:
             return self.run_async(self._start_and_wait(context))
-        trigger = self.run_async(self._start(context))
-        raise TaskDeferred(trigger=trigger, method_name=self.execute_complete.__name__)
+        raise defer(self.run_async(self._start(context)), self.execute_complete.__name__)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], trigger: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Conclude what the trigger has waited for.
 
+        :param event: what the trigger has fired.
+        :param trigger: the trigger's arguments, as this task deferred with them.
         :return: the result dict.
         :raises JobFailedError: why it did not succeed.
         """
+        if trigger is not None and is_stray(event, trigger):
+            self.log.warning("Waiting on: an event came that is not of the trigger that this task waits for: %s", event)
+            raise defer(self.trigger_class(**trigger), self.execute_complete.__name__)
         return self.run_async(self._conclude_deferred(context, event))
 
     async def _start(self, context: Context) -> JobTrigger:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -19,7 +19,7 @@ from airflow_provider_sparkml.exceptions import (
 from airflow_provider_sparkml.hooks.kubernetes import Cluster, KubernetesApiHook
 from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
-from airflow_provider_sparkml.triggers.deferral import default_deferrable, rebuild_error
+from airflow_provider_sparkml.triggers.deferral import default_deferrable, defer, is_stray, rebuild_error
 from airflow_provider_sparkml.triggers.spark import SparkApplicationSensorTrigger
 
 if TYPE_CHECKING:
@@ -74,31 +74,38 @@ class SparkApplicationSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Look once; unless that settles it, go on looking, or defer."""
-        from airflow.sdk.exceptions import TaskDeferred
-
         if not self.deferrable:
             return super().execute(context)
         namespace, outcome, result = self._run(self._look())
         if outcome is not None:
             return result
-        raise TaskDeferred(
-            timeout=timedelta(seconds=self.timeout),
-            trigger=SparkApplicationSensorTrigger(
-                name=self.application_name, namespace=namespace, kubernetes_conn_id=self.kubernetes_conn_id
-            ),
-            method_name=self.execute_complete.__name__,
+        trigger = SparkApplicationSensorTrigger(
+            name=self.application_name, namespace=namespace, kubernetes_conn_id=self.kubernetes_conn_id
         )
+        raise defer(trigger, self.execute_complete.__name__, until=time.time() + self.timeout)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; Airflow calls this again and again."""
         _, outcome, result = self._run(self._look())
         return PokeReturnValue(outcome is not None, result)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any],
+        trigger: dict[str, Any] | None = None,
+        until: float | None = None,
+    ) -> dict[str, Any]:
         """Return the result of the application that the trigger saw end.
 
+        :param event: what the trigger has fired.
+        :param trigger: the trigger's arguments, as this task deferred with them.
+        :param until: epoch seconds of the sensor's time-out.
         :raises JobFailedError: why it did not succeed.
         """
+        if trigger is not None and is_stray(event, trigger):
+            self.log.warning("Waiting on: an event came that is not of the trigger that this task waits for: %s", event)
+            raise defer(SparkApplicationSensorTrigger(**trigger), self.execute_complete.__name__, until=until)
         return self._run(self._conclude(event))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import conf
-from airflow.triggers.base import TriggerEvent
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_sparkml import exceptions
 
 if TYPE_CHECKING:
-    from airflow_provider_sparkml.jobs.log import JobLog
+    from airflow.sdk.exceptions import TaskDeferred
+
     from airflow_provider_sparkml.jobs.outcome import Outcome
 
 
@@ -26,18 +29,46 @@ def default_deferrable() -> bool:
     return conf.getboolean("operators", "default_deferrable") if chosen else True
 
 
-async def event_of(work: Coroutine[Any, Any, Outcome], log: JobLog) -> TriggerEvent:
+def defer(trigger: BaseTrigger, method: str, *, until: float | None = None) -> TaskDeferred:
+    """Return the exception that defers a task until its trigger fires; the method is told what it waits for.
+
+    :param method: name of the method to call with ``event``, and with ``trigger``, the trigger's arguments.
+    :param until: epoch seconds at which Airflow itself ends the wait, handed to the method too. Airflow's own end of a
+        wait skips ``on_kill``, so it is only for triggers that have nothing to delete.
+    """
+    from airflow.sdk.exceptions import TaskDeferred
+
+    kwargs = {"trigger": trigger.serialize()[1]}
+    if until is None:
+        return TaskDeferred(trigger=trigger, method_name=method, kwargs=kwargs)
+    left = timedelta(seconds=max(0.0, until - time.time()))
+    return TaskDeferred(trigger=trigger, method_name=method, kwargs={**kwargs, "until": until}, timeout=left)
+
+
+async def event_of(trigger: BaseTrigger, work: Coroutine[Any, Any, Outcome]) -> TriggerEvent:
     """Await an outcome and return it as an event; whatever breaks the wait becomes an event too.
 
     An exception that left the trigger would reach the task as a mere "trigger failure", without its class.
     """
-    payload: dict[str, Any]
+    payload: dict[str, Any] = {"trigger": trigger.serialize()[1]}
     try:
-        payload = {"outcome": (await work).to_json()}
+        payload["outcome"] = (await work).to_json()
     except Exception as error:  # noqa: BLE001 - see above
-        log.warning("The wait broke off: %s", "".join(traceback.format_exception(error)))
-        payload = {"error": {"type": type(error).__name__, "message": str(error)}}
+        trigger.log.warning("The wait broke off: %s", "".join(traceback.format_exception(error)))
+        payload["error"] = {"type": type(error).__name__, "message": str(error)}
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]
+
+
+def is_stray(event: Mapping[str, Any], trigger: Mapping[str, Any] | None) -> bool:
+    """Return whether an event is not of the trigger that a task waits for.
+
+    Airflow delivers events by the number of the trigger. SQLite gives the number of a trigger that was removed, since
+    its task was cleared, to the next one, while the former may still be about to fire.
+
+    :param event: of :func:`event_of`.
+    :param trigger: the arguments of the trigger that the task waits for; ``None`` when that is not known.
+    """
+    return trigger is not None and event.get("trigger") != trigger
 
 
 def rebuild_error(described: Mapping[str, str]) -> Exception:
@@ -54,4 +85,4 @@ def rebuild_error(described: Mapping[str, str]) -> Exception:
     )
 
 
-__all__ = ["default_deferrable", "event_of", "rebuild_error"]
+__all__ = ["default_deferrable", "defer", "event_of", "is_stray", "rebuild_error"]

@@ -91,7 +91,7 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: ``{"outcome": …}``, or ``{"error": …}`` when the wait itself broke."""
-        yield await event_of(self._wait_in_triggerer(), self.log)
+        yield await event_of(self, self._wait_in_triggerer())
 
     async def _wait_in_triggerer(self) -> Outcome:
         async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:

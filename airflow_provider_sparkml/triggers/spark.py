@@ -58,7 +58,7 @@ class SparkApplicationSensorTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: ``{"outcome": …}``, or ``{"error": …}`` when the wait itself broke."""
-        yield await event_of(self._wait(), self.log)
+        yield await event_of(self, self._wait())
 
     async def _wait(self) -> Outcome:
         from airflow_provider_sparkml.jobs.outcome import Outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,8 @@ import psutil
 import pytest
 
 NAMESPACE = "airflow-system-tests"
-DAGS = Path(__file__).parent / "dags"
+# The tests' own, in which the test plays the Spark operator, and the shipped examples, which run on the local cluster.
+DAGS = (Path(__file__).parent / "dags", Path(__file__).parents[2] / "dags")
 # Nothing waits that long on a machine of its own; these are for one that runs everything else as well.
 PATIENCE = 180.0
 ENDED = ("success", "failed", "skipped", "upstream_failed")
@@ -231,7 +233,7 @@ def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
     api, worker_log, trigger_log = free_ports(3)
     url = f"http://127.0.0.1:{api}"
     options = {
-        "CORE__DAGS_FOLDER": str(DAGS),
+        "CORE__DAGS_FOLDER": str(home / "dags"),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__PARALLELISM": "4",
@@ -265,9 +267,12 @@ def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
 
 def start_airflow(home: Path, env: dict[str, str]) -> Airflow:
     """Start Airflow, and return when all of its components are healthy and all DAGs are there."""
+    (home / "dags").mkdir()
+    for file in (file for folder in DAGS for file in folder.glob("*.py")):
+        shutil.copy(file, home / "dags")
     airflow = Airflow(home, env["AIRFLOW__API__BASE_URL"], env, _start(home, env, "standalone"))
     deadline = time.monotonic() + PATIENCE
-    wanted = len(list(DAGS.glob("*.py")))
+    wanted = len(list((home / "dags").glob("*.py")))
     try:
         while not _is_ready(airflow, wanted):
             if airflow.process.poll() is not None or time.monotonic() > deadline:
@@ -295,13 +300,37 @@ def _is_ready(airflow: Airflow, files: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory, api_server: Any) -> Iterator[Airflow]:
-    """An Airflow whose connection ``kubernetes_default`` is the tests' API server."""
+def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the local cluster of the example DAGs keeps its state, once a test starts it."""
+    return tmp_path_factory.mktemp("local-cluster") / "state"
+
+
+@pytest.fixture(scope="session")
+def local_cluster(cluster_folder: Path) -> Iterator[Path]:
+    """A whole local cluster, as a user starts it; its kubeconfig."""
+    sparkml = Path(sys.executable).with_name("sparkml")
+    subprocess.run([sparkml, "cluster", "up", "--detach", f"--state-dir={cluster_folder}"], check=True, timeout=60)
+    yield cluster_folder / "kubeconfig"
+    subprocess.run([sparkml, "cluster", "down", f"--state-dir={cluster_folder}"], check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, api_server: Any, cluster_folder: Path) -> Iterator[Airflow]:
+    """An Airflow with two connections.
+
+    ``kubernetes_default`` is the tests' API server, on which nothing acts on a SparkApplication; ``local_cluster`` is
+    the one of the fixture of that name.
+    """
     home = tmp_path_factory.mktemp("airflow")
-    extra = {"kube_config_path": str(api_server.kubeconfig), "namespace": NAMESPACE}
-    connection = json.dumps({"conn_type": "kubernetes", "extra": extra})
-    env = airflow_environment(home, SPARKML__HISTORY_SERVER_URL="http://history.example.com")
-    running = start_airflow(home, {**env, "AIRFLOW_CONN_KUBERNETES_DEFAULT": connection})
+
+    def connection(**extra: str) -> str:
+        return json.dumps({"conn_type": "kubernetes", "extra": extra})
+
+    env = airflow_environment(home, SPARKML__HISTORY_SERVER_URL="http://history.example.com") | {
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": connection(kube_config_path=str(api_server.kubeconfig), namespace=NAMESPACE),
+        "AIRFLOW_CONN_LOCAL_CLUSTER": connection(kube_config_path=str(cluster_folder / "kubeconfig")),
+    }
+    running = start_airflow(home, env)
     yield running
     assert running.stop() == [], "these had to be killed"
 

@@ -182,7 +182,9 @@ def test_a_triggerer_that_is_killed_loses_nothing(airflow: Any, applications: An
     application = deferred(run, applications)
     cleared = airflow.trigger("spark", word="y")
     orphan = deferred(cleared, applications)
-    for process in airflow.processes("airflow triggerer"):
+    triggerer = airflow.processes("airflow triggerer")
+    # With its log server, or `airflow standalone` would wait for that one when it stops.
+    for process in {*triggerer, *(child for each in triggerer for child in each.children(recursive=True))}:
         process.send_signal(signal.SIGKILL)
     # While none is there: one application ends, and another's task is cleared, so nobody can call on_kill.
     applications.set_state(application, "COMPLETED", sparkApplicationId="spark-4")

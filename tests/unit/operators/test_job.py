@@ -221,6 +221,18 @@ def test_a_wait_that_broke_leaves_the_job_to_the_next_try_if_there_is_one(
     assert len(applications.all()) == left
 
 
+def test_an_event_of_another_trigger_is_waited_out(applications: Any, task_context: Any) -> None:
+    # SQLite gives the number of a removed trigger to the next, so Airflow may deliver the former's last event.
+    first = submit(task_context())
+    gone = {**event(applications, deleted=True), "trigger": first.serialize()[1]}
+    context = task_context(try_number=2, max_tries=1)
+    second = submit(context)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator().execute_complete(context, gone, trigger=second.serialize()[1])
+    assert deferred.value.trigger.serialize() == second.serialize()
+    assert applications.one()["metadata"]["uid"] == second.ref["uid"]
+
+
 # --- not deferred --------------------------------------------------------------------------------------------------
 
 

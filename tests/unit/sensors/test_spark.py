@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import pytest
@@ -44,7 +43,8 @@ def test_it_defers_while_there_is_no_end(applications: Any, task_context: Any, n
     applications.set_state("app", state)
     with pytest.raises(TaskDeferred) as deferred:
         sensor(timeout=60).execute(task_context())
-    assert deferred.value.timeout == datetime.timedelta(seconds=60)
+    assert deferred.value.timeout is not None
+    assert 55 < deferred.value.timeout.total_seconds() <= 60
     assert deferred.value.trigger.serialize()[1] == {
         "name": "app",
         "namespace": namespace,
@@ -64,6 +64,16 @@ def test_what_has_ended_already_needs_no_wait(applications: Any, task_context: A
     result = sensor(deferrable=deferrable).execute(task_context())
     assert (result["name"], result["phase"], result["spark_application_id"]) == ("app", "SUCCEEDED", "spark-5")
     assert applications.one()["metadata"].get("annotations") is None, "it is not consumed"
+
+
+def test_an_event_of_another_trigger_is_waited_out_within_the_time_out(task_context: Any) -> None:
+    with pytest.raises(TaskDeferred) as first:
+        sensor(timeout=60).execute(task_context())
+    stray = {"trigger": {"name": "another"}, "outcome": {}}
+    with pytest.raises(TaskDeferred) as second:
+        sensor(timeout=60).execute_complete(task_context(), stray, **first.value.kwargs)  # type: ignore[arg-type]
+    assert second.value.trigger.serialize() == first.value.trigger.serialize()
+    assert second.value.kwargs == first.value.kwargs
 
 
 def test_the_result_of_what_the_trigger_saw(applications: Any, task_context: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,10 @@ import pytest
 from airflow_provider_sparkml.exceptions import ForbiddenError, TriggerError
 from airflow_provider_sparkml.jobs.outcome import Outcome
 from airflow_provider_sparkml.resources.base import Phase, ResourceRef, Verdict
-from airflow_provider_sparkml.triggers.deferral import default_deferrable, event_of, rebuild_error
+from airflow_provider_sparkml.triggers.deferral import default_deferrable, event_of, is_stray, rebuild_error
+from airflow_provider_sparkml.triggers.spark import SparkApplicationSensorTrigger
 
+TRIGGER = SparkApplicationSensorTrigger(name="n", namespace="ns", kubernetes_conn_id="c")
 OUTCOME = Outcome(ResourceRef("v1", "Kind", "ns", "name", "uid"), Verdict(Phase.SUCCEEDED))
 
 
@@ -46,7 +47,7 @@ async def test_an_outcome_becomes_an_event_and_is_the_same_afterwards() -> None:
     async def work() -> Outcome:
         return OUTCOME
 
-    event = await event_of(work(), logging.getLogger("test"))
+    event = await event_of(TRIGGER, work())
     payload = json.loads(json.dumps(event.payload))
     assert Outcome.from_json(payload["outcome"]) == OUTCOME
 
@@ -60,16 +61,30 @@ async def test_an_outcome_becomes_an_event_and_is_the_same_afterwards() -> None:
     ],
 )
 async def test_an_error_keeps_its_class_where_users_may_match_on_it(
-    error: Exception, expected: type[Exception], message: str, caplog: pytest.LogCaptureFixture
+    error: Exception,
+    expected: type[Exception],
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def work() -> Outcome:
         raise error
 
-    event = await event_of(work(), logging.getLogger("test"))
+    event = await event_of(TRIGGER, work())
     payload = json.loads(json.dumps(event.payload))
     rebuilt = rebuild_error(payload["error"])
     assert type(rebuilt) is expected
     assert rebuilt.args[0]
     with pytest.raises(expected, match=message):
         raise rebuilt
-    assert "Traceback" in caplog.text
+    assert "Traceback" in caplog.text + capsys.readouterr().out
+
+
+async def test_an_event_says_whose_it_is() -> None:
+    async def work() -> Outcome:
+        return OUTCOME
+
+    event = json.loads(json.dumps((await event_of(TRIGGER, work())).payload))
+    assert not is_stray(event, TRIGGER.serialize()[1])
+    assert is_stray(event, {**TRIGGER.serialize()[1], "name": "another"})
+    assert not is_stray(event, None)

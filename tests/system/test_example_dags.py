@@ -1,0 +1,125 @@
+"""Every DAG in dags/, started through the REST API of a real Airflow, with genuine Spark on the local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.resources.base import ApiResource
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SERVICE
+from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
+from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.timeout(900)]
+
+RUN_SECONDS = 800.0
+# Small enough to be quick, large enough to learn something.
+SMALL = {"rows": 20_000, "trees": 5, "gbt_depth": 3, "forest_depth": 4, "kubernetes_conn_id": "local_cluster"}
+
+Names = Callable[[ApiResource], list[str]]
+
+
+@pytest.fixture
+def names(local_cluster: Path) -> Names:
+    """Return a function: type → names of its objects in namespace ``default``."""
+
+    async def listed(api: ApiResource) -> list[str]:
+        async with KubernetesClient(kubeconfig_file(local_cluster)) as client:
+            return [item["metadata"]["name"] for item in (await client.list(api, "default")).items]
+
+    return lambda api: asyncio.run(listed(api))
+
+
+def until_ended(run: Any) -> str:
+    """Wait for a run's end and return its state."""
+    deadline = time.monotonic() + RUN_SECONDS
+    while (state := run.airflow.call("GET", run.path)["state"]) in ("queued", "running"):
+        assert time.monotonic() < deadline, states(run)
+        time.sleep(0.5)
+    return str(state)
+
+
+def states(run: Any) -> dict[str, str]:
+    """Return the state of each task instance."""
+    instances = run.airflow.call("GET", f"{run.path}/taskInstances")["task_instances"]
+    return {f"{ti['task_id']}[{ti['map_index']}]": ti["state"] for ti in instances}
+
+
+def spark_objects(names: Names) -> list[str]:
+    """Return what is left of Spark: applications, their pods, services and ConfigMaps."""
+    left = names(SPARK_APPLICATION.api)
+    for api in (POD, SERVICE, CONFIG_MAP):
+        left += [name for name in names(api) if "driver" in name or "exec" in name or "ui-svc" in name]
+    return left
+
+
+def until_no_spark(names: Names) -> None:
+    """Wait until nothing of Spark is left; deletion is in the foreground, but a killed task does not wait for it."""
+    deadline = time.monotonic() + 60
+    while left := spark_objects(names):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def test_spark_pi(airflow: Any, names: Names) -> None:
+    run = airflow.trigger("spark_pi", partitions=2, kubernetes_conn_id="local_cluster")
+    assert until_ended(run) == "success", run.log("pi")[-6000:]
+    result = run.xcom("pi")
+    assert result["phase"] == "SUCCEEDED"
+    assert 3.0 < result["result"]["pi"] < 3.3
+    log = run.log("pi")
+    for told in ("PENDING", "RUNNING", "SUCCEEDED", "[driver]"):
+        assert told in log
+    until_no_spark(names)
+
+
+def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
+    run = airflow.trigger("preprocess_train_serve", **SMALL)
+    assert until_ended(run) == "success", states(run)
+    trials = run.airflow.call("GET", f"{run.path}/taskInstances/train/listMapped")["task_instances"]
+    assert {ti["rendered_map_index"] for ti in trials} == {"gbt", "random_forest", "logistic_regression"}
+    best = run.xcom("pick_best")
+    assert best["metrics"]["auc"] > 0.6 > best["base_rate"] > 0
+    # The public service is what is left, and it answers as Spark did.
+    assert names(INFERENCE_SERVICE.api) == ["flight-delay"]
+    until_no_spark(names)
+    service, sample = run.xcom("deploy"), run.xcom("export")["result"]["sample"]
+    tensor = {"name": "features", "shape": [len(sample["rows"]), len(sample["rows"][0])], "datatype": "FP32"}
+    body = {"inputs": [{**tensor, "data": sample["rows"]}], "outputs": [{"name": "probability"}]}
+    answer = httpx.post(f"{service['url']}/v2/models/flight-delay/infer", json=body, timeout=30).raise_for_status()
+    assert answer.json()["outputs"][0]["data"][1::2] == pytest.approx(sample["probability"], abs=1e-4)
+    events = run.airflow.call("GET", f"/assets/events?source_dag_id={run.dag_id}&source_run_id={run.run_id}")
+    assert {event["extra"].get("name", "dataset") for event in events["asset_events"]} == {"flight-delay", "dataset"}
+
+
+def test_a_failure_in_the_middle_leaves_nothing_running(airflow: Any, names: Names) -> None:
+    served = names(INFERENCE_SERVICE.api)
+    run = airflow.trigger("preprocess_train_serve", models=["logistic_regression"], **SMALL)
+    deadline = time.monotonic() + RUN_SECONDS
+    while not any("train" in name and name.endswith("-driver") for name in names(POD)):
+        assert time.monotonic() < deadline, states(run)
+        time.sleep(0.5)
+    run.airflow.call("PATCH", f"{run.path}/taskInstances/train/0", {"new_state": "failed"})
+    assert until_ended(run) == "failed"
+    found = states(run)
+    assert found["train[0]"] == "failed"
+    assert found["deploy[-1]"] == "upstream_failed"
+    until_no_spark(names)
+    assert names(INFERENCE_SERVICE.api) == served, "what was served before stays"
+
+
+def test_an_application_error_is_told_in_the_first_line(airflow: Any, names: Names) -> None:
+    run = airflow.trigger("preprocess_train_serve", **{**SMALL, "rows": 3})
+    assert until_ended(run) == "failed"
+    log = run.log("preprocess")
+    assert "ApplicationError: The driver ended with exit code 1: " in log
+    assert run.task("preprocess")["try_number"] == 1, "a failing program is not tried again"
+    until_no_spark(names)
