@@ -75,7 +75,7 @@ def test_spark_pi(airflow: Any, names: Names) -> None:
     result = run.xcom("pi")
     assert result["phase"] == "SUCCEEDED"
     assert 3.0 < result["result"]["pi"] < 3.3
-    log = run.log("pi")
+    log = run.log("pi", run.task("pi")["try_number"])
     for told in ("PENDING", "RUNNING", "SUCCEEDED", "[driver]"):
         assert told in log
     until_no_spark(names)
