@@ -209,7 +209,7 @@ def model_server(answer: list[float], status: int = 200) -> Iterator[tuple[str, 
 
 def test_a_served_model_that_answers_as_spark_did_passes(dag: DAG) -> None:
     with model_server([0.9, 0.1, 0.2, 0.80004]) as (url, requests):
-        table = call(dag, "smoke_test", {"url": url, "name": "m"}, SAMPLE)
+        table = call(dag, "smoke_test", {"url": url, "address": "", "name": "m"}, SAMPLE)
     assert table == [
         {"flight": "AA1", "probability": 0.1, "arr_delay": -5},
         {"flight": "AA2", "probability": 0.8, "arr_delay": 90},
@@ -217,6 +217,17 @@ def test_a_served_model_that_answers_as_spark_did_passes(dag: DAG) -> None:
     ((path, body),) = requests
     assert path == "/v2/models/m/infer"
     assert body["inputs"] == [{"name": "features", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2], [3, 4]]}]
+
+
+def test_a_worker_inside_the_cluster_takes_the_inner_address(dag: DAG) -> None:
+    import httpx
+
+    nobody = "http://127.0.0.1:1"
+    with model_server([0.9, 0.1, 0.2, 0.8]) as (url, requests):
+        call(dag, "smoke_test", {"url": nobody, "address": url, "name": "m"}, SAMPLE)
+        assert len(requests) == 1
+    with pytest.raises(httpx.ConnectError):
+        call(dag, "smoke_test", {"url": nobody, "address": "", "name": "m"}, SAMPLE)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +241,7 @@ def test_a_served_model_that_answers_as_spark_did_passes(dag: DAG) -> None:
 )
 def test_a_served_model_that_does_not_fails(dag: DAG, answer: list[float], status: int, message: str) -> None:
     with model_server(answer, status) as (url, _), pytest.raises(ValueError, match=message):
-        call(dag, "smoke_test", {"url": url, "name": "m"}, SAMPLE)
+        call(dag, "smoke_test", {"url": url, "address": "", "name": "m"}, SAMPLE)
 
 
 # --- asset events ---
