@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import copy
 import json
 import secrets
-import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -137,24 +134,3 @@ def write_kubeconfig(
         "current-context": name,
     }
     write_private(path, yaml.safe_dump(config, sort_keys=False))
-
-
-async def _serve(state_dir: Path, port: int, kubeconfig: Path) -> None:
-    server = ApiServer(state_dir)
-    url = await server.start(port=port)
-    write_kubeconfig(kubeconfig, server.secure_url, server.admin_token, ca=server.ca)
-    print(url, flush=True)
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await ended.wait()
-    await server.stop()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--kubeconfig", type=Path, required=True)
-    options = parser.parse_args()
-    sys.exit(asyncio.run(_serve(options.state_dir, options.port, options.kubeconfig)))

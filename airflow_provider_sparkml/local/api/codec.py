@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from airflow_provider_sparkml.local.api import protobuf
 from airflow_provider_sparkml.local.api.status import bad_request, unsupported_media_type
 
 JSON = "application/json"
@@ -34,8 +35,10 @@ def decode_object(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
     media = media_type(content_type)
     if media in (YAML, "text/yaml"):
         return decode_yaml(body)
+    if media == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
     if media not in (JSON, "text/json", "application/octet-stream", "text/plain", "application/x-www-form-urlencoded"):
-        raise unsupported_media_type([JSON, YAML])
+        raise unsupported_media_type([JSON, YAML, protobuf.MEDIA_TYPE])
     unrecognized = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; "
     try:
         obj = json.loads(body)

@@ -39,9 +39,10 @@ def _go_name(model: str) -> str:
     return _GO_NAME.sub("", model)
 
 
-def _marked(owner: str, field: str, schema: Schema) -> Schema:
+def _marked(model: str, field: str, schema: Schema) -> Schema:
     """Return a field's schema with what the models do not tell."""
-    return schema | markers.FIELDS.get(owner, {}).get(field, {})
+    marks = markers.FIELDS.get(model) or markers.FIELDS.get(_go_name(model)) or {}
+    return schema | marks.get(field, {})
 
 
 def _object(name: str, properties: dict[str, Schema], required: Iterable[str], description: str) -> Schema:
@@ -67,7 +68,7 @@ class PydanticModels:
 
     def schema(self) -> Schema:
         """Return the schema of an object of the kind."""
-        schema = self._model(_go_name(self._root["title"]), self._root)
+        schema = self._model(self._root["title"], self._root)
         schema["required"] = ["metadata", "spec"]
         return schema
 
@@ -76,10 +77,10 @@ class PydanticModels:
             field: _marked(name, field, self._value(name, field, value))
             for field, value in (node.get("properties") or {}).items()
         }
-        return _object(name, properties, node.get("required") or (), node.get("description", ""))
+        return _object(_go_name(name), properties, node.get("required") or (), node.get("description", ""))
 
     def _value(self, owner: str, field: str, node: dict[str, Any]) -> Schema:
-        if field in ("template", "metadata") and owner != "ScheduledSparkApplicationSpec":
+        if field in ("template", "metadata") and not owner.endswith("ScheduledSparkApplicationSpec"):
             return markers.ANY_OBJECT  # a pod's template is not looked into
         node = self._without_null(node)
         schema = self._typed(node)
@@ -117,7 +118,7 @@ class PydanticModels:
             return dict(markers.QUANTITY)
         if name.endswith("IntOrString"):
             return dict(markers.TEXT_OR_NUMBER)
-        return self._model(_go_name(name), self._definitions[name])
+        return self._model(name, self._definitions[name])
 
 
 class KubernetesModels:
@@ -146,7 +147,7 @@ class KubernetesModels:
             schema = self._typed(f"{owner}.{field}", cls.openapi_types[attribute], (*above, name))
             if found := _DOC.search(getattr(cls, attribute).__doc__ or ""):
                 schema = schema | {"description": " ".join(found[1].split())}
-            properties[field] = _marked(owner, field, schema)
+            properties[field] = _marked(name, field, schema)
         wanted = [field for attribute, field in cls.attribute_map.items() if attribute in required]
         self._made[name] = _object(owner, properties, wanted, "")
         return self._made[name]

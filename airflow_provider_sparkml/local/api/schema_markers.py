@@ -2,7 +2,7 @@
 
 Facts of the Go types' markers: ``k8s.io/api`` and ``k8s.io/apimachinery`` (``+listType``, ``+structType``,
 ``patchMergeKey``), and spark-operator's ``api/v1beta2`` and ``api/v1alpha1`` (``+kubebuilder:validation``). A type is
-named as in Go, without its package.
+named as in Go, without its package unless versions differ.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ FIELDS: dict[str, dict[str, Schema]] = {
     },
     "DriverSpec": {"cores": _ONE},
     "ServerSpec": {"cores": _ONE},
-    "ExecutorSpec": {"cores": _ONE, "instances": _NONE_OR_MORE},
+    "SparkV1beta2ExecutorSpec": {"cores": _ONE, "instances": _ONE},
+    "SparkV1alpha1ExecutorSpec": {"cores": _ONE, "instances": _NONE_OR_MORE},
+    "Condition": {"observedGeneration": _NONE_OR_MORE, "status": {"enum": ["True", "False", "Unknown"]}},
     "PrometheusSpec": {"port": {"minimum": 1024, "maximum": 49151}},
     "SparkConnectStatus": {"conditions": _CONDITIONS},
 }
