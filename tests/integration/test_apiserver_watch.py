@@ -98,6 +98,15 @@ async def test_one_object_is_watched_alone(maps: ConfigMaps) -> None:
     assert seen(events) == [("ADDED", "b"), ("MODIFIED", "b")]
 
 
+async def test_one_object_is_watched_by_its_own_path(maps: ConfigMaps, namespace: str) -> None:
+    await maps.put("a")
+    await maps.put("b")
+    for path, name in ((f"{maps.path}/b", "b"), (f"/api/v1/namespaces/{namespace}", namespace)):
+        async with maps.session.get(path, params={"watch": "1", "timeoutSeconds": "1"}) as answer:
+            events = [json.loads(line) for line in (await answer.read()).splitlines()]
+        assert seen(events) == [("ADDED", name)]
+
+
 async def test_without_a_version_the_present_comes_first(maps: ConfigMaps) -> None:
     await maps.put("a")
     await maps.label("a", x="y")

@@ -8,6 +8,7 @@ from airflow_provider_sparkml.local.api import definitions, quota
 from airflow_provider_sparkml.local.api.auth import ADMIN
 from airflow_provider_sparkml.local.api.call import Call, Target
 from airflow_provider_sparkml.local.api.cluster import Cluster
+from airflow_provider_sparkml.local.api.expiry import expire_events
 from airflow_provider_sparkml.local.api.types import ResourceType
 from airflow_provider_sparkml.local.api.writes import create
 from airflow_provider_sparkml.resources.base import Manifest
@@ -41,6 +42,7 @@ async def bootstrap(cluster: Cluster, builtin: Iterable[ResourceType], bundled: 
         definitions.register(cluster, record.load(), deleted=False)
     cluster.after_write.append(lambda kind, obj, deleted: definitions.follow(cluster, kind, obj, deleted))
     cluster.after_write.append(quota.show_usage(cluster))
+    cluster.after_write.append(expire_events(cluster))
     for name in NAMESPACES:
         _ensure(cluster, "", "namespaces", {"metadata": {"name": name}})
     for name, rules in CLUSTER_ROLES.items():

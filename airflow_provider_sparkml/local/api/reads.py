@@ -39,6 +39,8 @@ def selection_of(call: Call, kind: ResourceType) -> Selection:
     :raises StatusError: 400 for a malformed selector.
     """
     fields = parse_fields(call.query.get("fieldSelector", ""), kind.selectable_fields)
+    if call.target.name:  # a watch of one object
+        fields = FieldSelector((*fields.terms, ("metadata.name", call.target.name, True)))
     return Selection(parse_labels(call.query.get("labelSelector", "")), fields)
 
 

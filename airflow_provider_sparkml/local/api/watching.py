@@ -101,7 +101,7 @@ async def watch(
     store = cluster.store
     from_present = initial or since == 0
     watcher = Watcher(selection, store.version if from_present else since, present)
-    namespace = call.target.namespace or None
+    namespace = (call.target.namespace or None) if kind.api.namespaced else None
     opening = b""
     stop = store.listen(kind.storage, namespace, selection.name, watcher.hear)
     try:
