@@ -33,6 +33,7 @@ class RunningApiServer:
     def __init__(self, state_dir: Path, port: int = 0) -> None:
         self.state_dir = state_dir
         self.kubeconfig = state_dir / "kubeconfig"
+        self.secure_kubeconfig = state_dir / "secure-kubeconfig"
         self.url = ""
         self.token = ""
         self._port = port
@@ -100,7 +101,10 @@ class RunningApiServer:
             self._ready.set()
             return
         self.token = server.admin_token
-        write_kubeconfig(self.kubeconfig, server.secure_url, self.token, ca=server.ca)
+        # asyncio of Python 3.11 may leave a cancelled TLS connection unclosed when its loop ends, and warnings are
+        # errors here; kubectl sends its token over TLS alone.
+        write_kubeconfig(self.kubeconfig, server.url, self.token)
+        write_kubeconfig(self.secure_kubeconfig, server.secure_url, self.token, ca=server.ca)
         try:
             async with KubernetesClient(kubeconfig_file(self.kubeconfig)) as client:
                 controllers = [namespace_controller(client), GarbageCollector(client)]

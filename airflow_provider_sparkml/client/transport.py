@@ -121,7 +121,12 @@ class Transport:
             total=None, sock_connect=self._timeouts.connect, sock_read=read_seconds, connect=None
         )
         async with self._open(request, _encode(request.body), timeout) as response:
-            yield response.content
+            try:
+                yield response.content
+            finally:
+                if response.connection is not None and response.connection.transport is not None:
+                    # Left before its end: TLS would wait for the peer's farewell, perhaps longer than the loop runs.
+                    response.connection.transport.abort()
 
     @contextlib.asynccontextmanager
     async def _open(

