@@ -43,6 +43,9 @@ DENIED_ENDS = (".oauthToken", ".oauthTokenFile")
 LOCAL_DEFAULTS = {
     "spark.kubernetes.allocation.batch.delay": "200ms",
     "spark.kubernetes.executor.eventProcessingInterval": "200ms",
+    # JVMs of a minute that share two cores: the optimizing compiler and parallel collectors cost more than they give.
+    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.executor.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 
 CONTAINER_PROPERTIES = {
