@@ -371,7 +371,7 @@ async def test_a_submission_that_is_no_longer_wanted_is_ended(play: Play, how: s
 
 async def test_deletion_takes_the_driver_along(play: Play) -> None:
     """Whatever the garbage collector does, and even if it is deleted with finalizers of somebody."""
-    app = await play.create()
+    await play.create()
     await play.running()
     await play.client.patch(API, "pi", {"metadata": {"finalizers": ["example.com/wait"]}}, play.namespace)
     await play.client.delete(API, "pi", play.namespace, propagation="Background")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +30,9 @@ IMAGE = "spark"
 """The image whose spark-submit is used for every application, as an operator uses the one it carries."""
 
 MESSAGE_LINES = 30
+NOT_A_REASON = re.compile(
+    r"\s+at |\s+\.\.\. \d+ more|WARNING: Using incubator|Using Spark's default|\S+ \S+ (INFO|WARN) "
+)
 ALREADY_EXISTS = "code=409"
 
 
@@ -94,8 +98,13 @@ async def _run(argv: list[str], env: dict[str, str], place: Path) -> None:
     output = await asyncio.to_thread(log.read_text, errors="replace")
     if "pods" in output and ALREADY_EXISTS in output:
         raise SubmissionError("driver pod already exist")
-    said = "\n".join(output.strip().splitlines()[-MESSAGE_LINES:])
-    raise SubmissionError(f"failed to run spark-submit: {said or f'exit code {code}'}")
+    raise SubmissionError(f"failed to run spark-submit: {reason(output) or f'exit code {code}'}")
+
+
+def reason(output: str) -> str:
+    """Return why spark-submit failed: what it wrote but stack frames and the log of its ordinary course."""
+    lines = [line for line in output.splitlines() if line.strip() and not NOT_A_REASON.match(line)]
+    return "\n".join(lines[-MESSAGE_LINES:])
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from airflow_provider_sparkml.local.controllers.spark_properties import (
     submission_arguments,
     submission_properties,
 )
+from airflow_provider_sparkml.local.controllers.spark_submission import reason
 from airflow_provider_sparkml.local.controllers.spark_templates import pod_template
 from airflow_provider_sparkml.local.controllers.spark_ui import ui_service, ui_service_name
 
@@ -218,6 +219,21 @@ VALUES = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Z
 @given(st.dictionaries(KEYS, VALUES))
 def test_properties_file_is_read_as_it_was_meant(values: dict[str, str]) -> None:
     assert read_properties(format_properties(values)) == values
+
+
+def test_reason_of_a_failure_is_told_without_its_stack() -> None:
+    output = (
+        "WARNING: Using incubator modules: jdk.incubator.vector\n"
+        "26/11/23 01:58:56 WARN Utils: Kubernetes master URL uses HTTP instead of HTTPS.\n"
+        'Exception in thread "main" io.fabric8.KubernetesClientException: no quota\n'
+        "\tat io.fabric8.Client.post(Client.java:1)\n"
+        "Caused by: java.io.IOException: refused\n"
+        "\t... 12 more\n"
+    )
+    assert reason(output) == (
+        'Exception in thread "main" io.fabric8.KubernetesClientException: no quota\n'
+        "Caused by: java.io.IOException: refused"
+    )
 
 
 # --- pod templates ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,343 @@
+"""SparkApplications run for real: genuine spark-submit, driver and executors, on a local cluster of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.exceptions import NotFoundError
+from airflow_provider_sparkml.local.controllers.spark_state import state_of
+from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
+from airflow_provider_sparkml.resources.spark import API, DRIVER_CONTAINER
+from tests.integration.conftest import ClusterProcess
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+
+SECONDS = 240
+NAMESPACE = "default"
+TERMINAL = ("COMPLETED", "FAILED")
+
+PROGRAMS = {
+    # Reads what the application gives it, works on executors long enough to lose one, writes where it is told.
+    "whole.py": """
+import json, os, pathlib, sys, time
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.appName("whole").getOrCreate()
+sc = spark.sparkContext
+
+def work(i):
+    time.sleep(1)
+    return i, os.environ["COLOR"], os.environ["SPARK_EXECUTOR_ID"]
+
+print("working", flush=True)
+done = sc.parallelize(range(24), 24).map(work).collect()
+data = sys.argv[3]
+spark.range(100).repartition(2).write.mode("overwrite").parquet(data)
+result = {
+    "sum": sum(i for i, _, _ in done),
+    "colors": sorted({color for _, color, _ in done}),
+    "executors": sorted({executor for _, _, executor in done}),
+    "arguments": sys.argv[1:3],
+    "password": pathlib.Path(os.environ["KEYS"], "password").read_text(),
+    "rows": spark.read.parquet(data).count(),
+    "conf": spark.conf.get("spark.test.path"),
+    "property": sc._jvm.java.lang.System.getProperty("test"),
+}
+open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps(result))
+spark.stop()
+""",
+    "broken.py": """
+def divide():
+    return 1 / 0
+
+divide()
+""",
+    "greedy.py": """
+import time
+hoard = []
+while True:
+    hoard.append(bytearray(64 << 20))
+    time.sleep(0.05)
+""",
+    "patient.py": """
+import time
+print("waiting", flush=True)
+time.sleep(300)
+""",
+    "busy.py": """
+import time
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+print("working", flush=True)
+spark.sparkContext.parallelize(range(2), 2).map(lambda i: time.sleep(300)).collect()
+""",
+}
+
+
+class Cluster:
+    """The cluster, as a user's client and as the machine see it."""
+
+    def __init__(self, process: ClusterProcess, client: KubernetesClient) -> None:
+        self.process = process
+        self.client = client
+
+    async def create(self, name: str, program: str, **spec: Any) -> Manifest:
+        complete: Manifest = {
+            "type": "Python",
+            "mode": "cluster",
+            "sparkVersion": "4.3.0",
+            "image": "registry.example/spark:4.3.0",
+            "mainApplicationFile": f"local:///programs/{program}",
+            **spec,
+        }
+        programs = {"configMaps": [{"name": "programs", "path": "/programs"}]}
+        complete["driver"] = {
+            "cores": 1,
+            "memory": "512m",
+            "serviceAccount": "spark",
+            **programs,
+            **spec.get("driver", {}),
+        }
+        complete["executor"] = {"cores": 1, "memory": "512m", "instances": 1, **spec.get("executor", {})}
+        return await self.client.create(API, {"metadata": {"name": name}, "spec": complete}, NAMESPACE)
+
+    async def until(self, name: str, condition: Callable[[Manifest], Any]) -> Manifest:
+        """Return the application as soon as it is as wanted."""
+        app: Manifest = {}
+        try:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    app = await self.client.get(API, name, NAMESPACE)
+                    if condition(app):
+                        return app
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            pytest.fail(
+                f"not as wanted within {SECONDS} s: {json.dumps(app.get('status'), indent=1)}\n{await self.log(name)}"
+            )
+
+    async def ended(self, name: str) -> Manifest:
+        return await self.until(name, lambda app: state_of(app) in TERMINAL)
+
+    async def driver(self, name: str) -> Manifest:
+        return await self.client.get(POD, f"{name}-driver", NAMESPACE)
+
+    async def log(self, name: str) -> str:
+        try:
+            pod = await self.driver(name)
+        except NotFoundError:
+            return "(no driver)"
+        path = self.process.state / "pods" / pod["metadata"]["uid"] / f"{DRIVER_CONTAINER}.log"
+        return path.read_text() if path.exists() else "(no log)"
+
+    async def logged(self, name: str, text: str) -> None:
+        try:
+            async with asyncio.timeout(SECONDS):
+                while text not in await self.log(name):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            pytest.fail(f"{text!r} not within {SECONDS} s in the log of {name}:\n{await self.log(name)}")
+
+    async def executors(self, name: str) -> list[Manifest]:
+        selector = f"sparkoperator.k8s.io/app-name={name},spark-role=executor"
+        return (await self.client.list(POD, NAMESPACE, label_selector=selector)).items
+
+    async def left_of(self, name: str) -> list[str]:
+        """Return the objects whose name begins with the application's, or that mention it."""
+        found = []
+        for api in (API, POD, SERVICE, CONFIG_MAP):
+            for obj in (await self.client.list(api, NAMESPACE)).items:
+                labels = (obj["metadata"].get("labels") or {}).values()
+                if obj["metadata"]["name"].startswith(f"{name}-") or obj["metadata"]["name"] == name or name in labels:
+                    found.append(f"{obj['kind']} {obj['metadata']['name']}")
+        return found
+
+    async def nothing_left_of(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(60):
+                while await self.left_of(name):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            pytest.fail(f"left of {name}: {await self.left_of(name)}")
+
+    def processes(self, *marks: str) -> list[str]:
+        """Return the command lines of processes that run in the cluster's pods, or in those with one of the marks."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                env = " ".join(process.environ().values())
+                if any(mark in env for mark in marks or [str(self.process.state / "pods")]):
+                    found.append(" ".join(process.cmdline())[:200])
+        return found
+
+
+def pid_of(pod: Manifest) -> int:
+    return int(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("process://"))
+
+
+def message_of(app: Manifest) -> str:
+    return str(app["status"]["applicationState"].get("errorMessage", ""))
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    process = ClusterProcess(tmp_path / "state")
+    process.up()
+    try:
+        async with KubernetesClient(kubeconfig_file(process.kubeconfig)) as client:
+            programs = {"metadata": {"name": "programs"}, "data": PROGRAMS}
+            await client.create(CONFIG_MAP, programs, NAMESPACE)
+            yield Cluster(process, client)
+    finally:
+        process.down()
+
+
+async def test_two_applications_at_once(cluster: Cluster) -> None:
+    """One uses all that an application may say and loses an executor; the other fails, is run again, and fails."""
+    client = cluster.client
+    await client.create(SECRET, {"metadata": {"name": "keys"}, "stringData": {"password": "s3cret"}}, NAMESPACE)
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    await client.create(PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "data"}, "spec": claim}, NAMESPACE)
+    data = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    await cluster.create(
+        "whole",
+        "whole.py",
+        arguments=["--first", "two words", "/data/numbers"],
+        sparkConf={"spark.test.path": "/data/from-conf"},
+        volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        driver={
+            **data,
+            "secrets": [{"name": "keys", "path": "/keys", "secretType": "Generic"}],
+            "envVars": {"KEYS": "/keys"},
+            "javaOptions": "-Dtest='a b'",
+            "labels": {"role": "boss"},
+        },
+        executor={**data, "instances": 2, "env": [{"name": "COLOR", "value": "green"}]},
+    )
+    policy = {"type": "OnFailure", "onFailureRetries": 1, "onFailureRetryInterval": 1}
+    await cluster.create("broken", "broken.py", restartPolicy=policy)
+
+    await cluster.logged("whole", "working")
+    async with asyncio.timeout(SECONDS):
+        while True:
+            running = [pod for pod in await cluster.executors("whole") if pod["status"]["phase"] == "Running"]
+            if len(running) == 2:
+                break
+            await asyncio.sleep(0.1)
+    driver = await cluster.driver("whole")
+    assert driver["metadata"]["labels"]["role"] == "boss"
+    owner = driver["metadata"]["ownerReferences"][0]
+    assert owner["kind"] == "SparkApplication"
+    assert running[0]["metadata"]["ownerReferences"][0]["name"] == "whole-driver"
+    lost = running[0]["metadata"]["name"]
+    os.kill(pid_of(running[0]), signal.SIGKILL)
+    app = await cluster.until("whole", lambda app: app["status"].get("executorState", {}).get(lost) == "FAILED")
+    assert state_of(app) == "RUNNING"
+
+    app = await cluster.ended("whole")
+    assert state_of(app) == "COMPLETED", await cluster.log("whole")
+    status = app["status"]
+    assert (status["submissionAttempts"], status["executionAttempts"]) == (1, 1)
+    assert len(status["executorState"]) >= 3
+    assert set(status["executorState"].values()) == {"COMPLETED", "FAILED"}
+    assert status["sparkApplicationId"].startswith("spark-")
+    assert status["driverInfo"]["webUIAddress"].endswith(":4040")
+    ended = (await cluster.driver("whole"))["status"]["containerStatuses"][0]["state"]["terminated"]
+    result = json.loads(ended["message"])
+    assert len(result.pop("executors")) >= 2
+    (volume,) = (cluster.process.state / "volumes" / NAMESPACE).glob("data-*")
+    assert result == {
+        "sum": 276,
+        "colors": ["green"],
+        "arguments": ["--first", "two words"],
+        "password": "s3cret",
+        "rows": 100,
+        "conf": f"{volume}/from-conf",
+        "property": "a b",
+    }
+    assert list((volume / "numbers").glob("*.parquet"))
+    for reason in ("SparkApplicationSubmitted", "SparkDriverRunning", "SparkExecutorFailed", "SparkDriverCompleted"):
+        assert any(event["reason"] == reason for event in await client.events(NAMESPACE, app["metadata"]["uid"]))
+
+    broken = await cluster.ended("broken")
+    assert state_of(broken) == "FAILED"
+    assert message_of(broken) == "driver container failed with ExitCode: 1, Reason: Error"
+    assert (broken["status"]["submissionAttempts"], broken["status"]["executionAttempts"]) == (2, 2)
+    assert "ZeroDivisionError: division by zero" in await cluster.log("broken")
+
+    for name in ("whole", "broken"):
+        await client.delete(API, name, NAMESPACE)
+        await cluster.nothing_left_of(name)
+    assert cluster.processes() == []
+
+
+async def test_drivers_that_come_to_grief(cluster: Cluster) -> None:
+    """Memory, signals, an image that is not there, a program that is not there, a conf that Spark refuses."""
+    await cluster.create("greedy", "greedy.py")
+    await cluster.create("killed", "patient.py")
+    await cluster.create("nowhere", "no-such-program.py")
+    await cluster.create("pulling", "patient.py", image="registry.example/no-such-image:1")
+    await cluster.create("refused", "patient.py", sparkConf={"spark.kubernetes.driver.limit.cores": "many"})
+    await cluster.logged("killed", "waiting")
+    os.kill(pid_of(await cluster.driver("killed")), signal.SIGTERM)
+    assert message_of(await cluster.ended("killed")) == "driver container failed with ExitCode: 143, Reason: Error"
+    assert message_of(await cluster.ended("greedy")) == "driver container failed with ExitCode: 137, Reason: OOMKilled"
+    nowhere = await cluster.ended("nowhere")
+    assert message_of(nowhere).startswith("driver container failed with ExitCode: ")
+    assert "no-such-program.py" in await cluster.log("nowhere")
+    refused = await cluster.ended("refused")
+    assert message_of(refused).startswith("failed to submit spark application: failed to run spark-submit: ")
+    assert "many" in message_of(refused)
+
+    pulling = await cluster.until("pulling", lambda app: state_of(app) == "SUBMITTED")
+    assert pulling["status"]["driverInfo"]["podName"] == "pulling-driver"
+    driver = await cluster.driver("pulling")
+    reason = driver["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+    assert reason in ("ErrImagePull", "ImagePullBackOff")
+
+
+async def test_deletion_and_the_death_of_the_cluster_in_mid_run(cluster: Cluster) -> None:
+    """Neither leaves a process; a deleted application leaves no object, a cluster that comes up again the truth."""
+    first = await cluster.create("first", "busy.py")
+    await cluster.create("second", "busy.py")
+    for name in ("first", "second"):
+        await cluster.logged(name, "working")
+    for name in ("first", "second"):
+        await cluster.until(name, lambda app: "RUNNING" in app["status"].get("executorState", {}).values())
+    pods = [await cluster.driver("first"), *await cluster.executors("first")]
+    assert len(pods) == 2
+    await cluster.client.delete(API, "first", NAMESPACE, uid=first["metadata"]["uid"])
+    await cluster.nothing_left_of("first")
+    assert cluster.processes(*(pod["metadata"]["uid"] for pod in pods)) == []
+    assert state_of(await cluster.client.get(API, "second", NAMESPACE)) == "RUNNING"
+
+    pid = int((cluster.process.state / "cluster.pid").read_text())
+    assert cluster.processes()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while cluster.processes():
+            await asyncio.sleep(0.05)
+
+    cluster.process.up()
+    second = await cluster.ended("second")
+    assert state_of(second) == "FAILED"
+    assert message_of(second) == "driver container failed with ExitCode: 137, Reason: ContainerStatusUnknown"
+    assert second["status"]["executionAttempts"] == 1
+    driver = await cluster.driver("second")
+    assert (driver["status"]["phase"], driver["status"]["reason"]) == ("Failed", "NodeLost")
+    await cluster.client.delete(API, "second", NAMESPACE)
+    await cluster.nothing_left_of("second")
+    assert cluster.processes() == []
