@@ -104,7 +104,7 @@ def test_a_failure_in_the_middle_leaves_nothing_running(airflow: Any, names: Nam
     served = names(INFERENCE_SERVICE.api)
     run = airflow.trigger("preprocess_train_serve", models=["logistic_regression"], **SMALL)
     deadline = time.monotonic() + RUN_SECONDS
-    while not any("train" in name and name.endswith("-driver") for name in names(POD)):
+    while not any("-serve-train-" in name and name.endswith("-driver") for name in names(POD)):
         assert time.monotonic() < deadline, states(run)
         time.sleep(0.5)
     run.airflow.call("PATCH", f"{run.path}/taskInstances/train/0", {"new_state": "failed"})

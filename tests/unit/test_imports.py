@@ -27,10 +27,11 @@ PUBLIC = {
 }
 
 
-def test_importing_every_public_module_is_cheap_and_pulls_in_nothing_heavy() -> None:
-    found = measure(public_modules(), repeats=3)
+def test_importing_every_public_module_pulls_in_little_and_nothing_heavy() -> None:
+    """Its seconds depend on the machine: `python -m benchmarks.imports` measures them."""
+    found = measure(public_modules(), repeats=1)
     assert found["heavy"] == []
-    assert found["seconds"] <= 0.10
+    assert found["modules"] <= 50
 
 
 @pytest.mark.parametrize("name", PUBLIC)
