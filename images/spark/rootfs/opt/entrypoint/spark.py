@@ -22,8 +22,13 @@ EXECUTOR = "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend"
 # A JVM that lives for a second or a few: no time for the optimizing compiler, no second collector thread.
 SHORT_LIVED = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
 
-# An archive that does not fit, as after an update of Java, is left aside without a word.
-QUIET = ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off"]
+# Two kinds of archive, by their file's suffix: the way to write one, and to use it. One that does not fit, as after an
+# update of Java, is left aside without a word.
+ARCHIVES = {
+    ".aot": ("-XX:AOTCacheOutput=", ["-Xlog:aot*=off", "-Xlog:cds*=off", "-XX:AOTCache="]),
+    ".jsa": ("-XX:ArchiveClassesAtExit=", ["-Xshare:auto", "-Xlog:cds*=off", "-XX:SharedArchiveFile="]),
+}
+AOT_SINCE = 25  # https://openjdk.org/jeps/514
 
 
 def main(words: list[str]) -> None:
@@ -101,30 +106,50 @@ def with_archive(command: list[str], options: list[str] | None = None) -> list[s
     first = next(place for place, entry in enumerate(others) if entry in JARS)
     extra, behind = others[:first], [entry for entry in others[first:] if entry not in JARS]
     classpath = ":".join([*extra, *JARS, *behind, *conf])
-    archive = archive_path()
-    flags = [*QUIET, f"-XX:SharedArchiveFile={archive}"] if archive.exists() and not extra else []
+    flags = [] if extra else archive_flags()
     return [*command[:at], *(options or []), *flags, "-cp", classpath, *command[at + 2 :]]
 
 
-def archive_path() -> Path:
+def archive_flags() -> list[str]:
+    """Return the options by which a JVM uses the archive, none where there is no archive for this Java."""
+    for suffix, (_, flags) in ARCHIVES.items():
+        archive = archive_path(suffix)
+        if archive.exists():
+            return [*flags[:-1], f"{flags[-1]}{archive}"]
+    return []
+
+
+def archive_path(suffix: str) -> Path:
     """Return the archive's place, another one for each Java."""
     java = JAVA.resolve()
     identity = hashlib.sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()[:16]
-    return Path(sys.prefix) / f"spark-{identity}.jsa"
+    return Path(sys.prefix) / f"spark-{identity}{suffix}"
 
 
 def make_archive() -> None:
     """Run a small Spark program that loads what drivers, executors and submissions load, and keep its classes."""
-    archive = archive_path()
-    new = archive.with_suffix(f".new-{os.getpid()}")
+    suffix = ".aot" if java_version() >= AOT_SINCE else ".jsa"
+    archive = archive_path(suffix)
+    new = archive.with_name(f"new-{os.getpid()}-{archive.name}")
     program = Path(__file__).with_name("archive.py")
     os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "KUBERNETES_REQUEST_RETRY_BACKOFFLIMIT": "0"}
     command = launch([SUBMIT, "--master", "local[1]", "--conf", "spark.ui.port=0", str(program)])
     try:
-        subprocess.run(with_archive(command, [*SHORT_LIVED, f"-XX:ArchiveClassesAtExit={new}"]), check=True)
-        new.replace(archive)
+        subprocess.run(with_archive(command, [*SHORT_LIVED, f"{ARCHIVES[suffix][0]}{new}"]), check=True)
+        if new.exists():
+            new.replace(archive)
+        else:
+            print("this Java cannot archive classes; Spark works without, and starts slower")
     finally:
         new.unlink(missing_ok=True)
+
+
+def java_version() -> int:
+    """Return the version of Java, such as 17."""
+    answer = subprocess.run(
+        [JAVA, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True
+    ).stderr
+    return int(answer.partition("java.specification.version = ")[2].split()[0])
 
 
 def become(command: list[str]) -> None:
