@@ -61,9 +61,18 @@ class Airflow:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
+            # SQLite has one writer at a time; the five seconds that others wait by default are few on a busy machine.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # SQLite has one writer at a time; on a busy machine the five seconds that others wait are too few.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            # How soon things are noticed: the defaults are made for a thousand tasks, and not for one run. Above all,
+            # the end of a worker is noticed late when another was forked meanwhile; a deferred task that is already
+            # resumed by then is taken for a failed one.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
                 {"conn_type": "kubernetes", "extra": {"kube_config_path": str(self._kubeconfig)}}
             ),
@@ -79,6 +88,7 @@ class Airflow:
                     **settings,
                     "AIRFLOW_HOME": str(self.home),
                     "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
+                    "NO_COLOR": "1",
                     "PYTHONUNBUFFERED": "1",
                 },
                 cwd=self.home,

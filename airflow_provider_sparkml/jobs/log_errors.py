@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 _TRACEBACK = "Traceback (most recent call last):"
 _PYTHON_ERROR = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|[A-Z]\w*)?(:|$)")
-_JAVA_ERROR = re.compile(r'^(Exception in thread "[^"]*"|Caused by:|Error:|ERROR .*?:) ?(.*)')
+_JAVA_ERROR = re.compile(r'^(Exception in thread "[^"]*"|Caused by:|[Ee]rror:|ERROR .*?:) ?(.*)')
 _LINE_CHARS = 500
 
 # What a line of the log means in practice.

@@ -71,7 +71,10 @@ def default_cache() -> Path:
 def default_folders() -> list[Path]:
     """Return where the project's own image folders are: ``images/`` of a checkout, or the copy inside the wheel."""
     here = Path(__file__).resolve().parent
-    return [path for path in (here.parents[1] / "images", here / "images_data") if path.is_dir()]
+    checkout = here.parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return [checkout / "images"]
+    return [here / "images_data"]
 
 
 def image_name(reference: str) -> str:

@@ -18,7 +18,7 @@ from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, ApiError, NotFoundError
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Source, record_event
 from airflow_provider_sparkml.local.images import ImageStore
-from airflow_provider_sparkml.local.pods.access import PodAccess, wants_service_account
+from airflow_provider_sparkml.local.pods.access import PodAccess, claims_of, release_volumes, wants_service_account
 from airflow_provider_sparkml.local.pods.addresses import AddressPool
 from airflow_provider_sparkml.local.pods.context import PodContext, Tell
 from airflow_provider_sparkml.local.pods.memory import MemoryWatch
@@ -28,12 +28,13 @@ from airflow_provider_sparkml.local.pods.status import merge_conditions, now
 from airflow_provider_sparkml.local.pods.volumes import Volumes
 from airflow_provider_sparkml.local.pods.worker import PodWorker
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
-from airflow_provider_sparkml.resources.core import NODE, POD
+from airflow_provider_sparkml.resources.core import NODE, PERSISTENT_VOLUME_CLAIM, POD
 
 log = logging.getLogger(__name__)
 
 HOST_ADDRESS = "127.0.0.1"
 UNSCHEDULABLE_RETRY_SECONDS = 1.0
+RELEASE_RETRY_SECONDS = 2.0
 SHUTDOWN_GRACE_SECONDS = 2.0
 MAX_PODS = 110  # a kubelet's default
 
@@ -41,6 +42,8 @@ MAX_PODS = 110  # a kubelet's default
 # never promised twice.
 CPU_OVERCOMMIT = 8
 NODE_NAME = "local"
+VOLUMES = ("", "all volumes")
+"""The one key of the controller of volumes: whichever claim changed, it looks at all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class Kubelet:
                 tasks.create_task(self._memory.run(), name="memory watch")
                 tasks.create_task(self._record_events(), name="pod events")
                 tasks.create_task(Controller("kubelet", self._client, [Source(POD)], self.reconcile, workers=8).run())
+                claims = Source(PERSISTENT_VOLUME_CLAIM, lambda claim: [VOLUMES])
+                tasks.create_task(Controller("volumes", self._client, [claims], self._release_volumes).run())
         finally:
             await self._shut_down()
 
@@ -124,6 +129,11 @@ class Kubelet:
         if pod["metadata"].get("deletionTimestamp"):
             running.worker.delete(pod["metadata"].get("deletionGracePeriodSeconds", 0))
         return None
+
+    async def _release_volumes(self, _namespace: str, _name: str) -> float | None:
+        in_use = {claim for pod in self._on_node.values() if not is_finished(pod) for claim in claims_of(pod)}
+        done = await release_volumes(self._claims_dir, self._client, in_use)
+        return None if done else RELEASE_RETRY_SECONDS
 
     # --- pods ------------------------------------------------------------------------------------------------------
 

@@ -358,6 +358,11 @@ async def test_volumes(cluster: Cluster, tmp_path: Path) -> None:
     )
     pod = await cluster.ended("q")
     assert cluster.log(pod) == "12\n"
+    (volume,) = (cluster.state_dir / "volumes" / namespace).iterdir()
+    await client.delete(PERSISTENT_VOLUME_CLAIM, "data", namespace, propagation="Background")
+    async with asyncio.timeout(SECONDS):
+        while volume.exists():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_pod_waits_for_what_it_mounts_and_refers_to(cluster: Cluster) -> None:
@@ -457,6 +462,28 @@ async def test_failed_init_container(cluster: Cluster) -> None:
     assert pod["status"]["phase"] == "Failed"
     assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 5
     assert waiting_reason(pod) == "PodInitializing"
+
+
+async def test_sidecar(cluster: Cluster) -> None:
+    """It has started before the others begin, and is ended when they are done."""
+    scratch = {"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}
+    serve = "open('/scratch/ready', 'w'); print('serving'); import time; time.sleep(300)"
+    probe = {
+        "exec": {"command": ["python", "-c", "open('/scratch/ready')"]},
+        "periodSeconds": 1,
+        "failureThreshold": 30,
+    }
+    pod = await cluster.run(
+        volumes=[{"name": "scratch", "emptyDir": {}}],
+        terminationGracePeriodSeconds=1,
+        initContainers=[python(serve, name="side", restartPolicy="Always", startupProbe=probe, **scratch)],
+        containers=[python("print(open('/scratch/ready').closed)", **scratch)],
+    )
+    pod = await cluster.ended()
+    assert pod["status"]["phase"] == "Succeeded"
+    assert cluster.log(pod) == "False\n"
+    assert cluster.log(pod, "side") == "serving\n"
+    assert processes_of(pod["metadata"]["uid"]) == []
 
 
 SERVER = """

@@ -182,7 +182,7 @@ async def play(api_server: Any, namespace: str) -> AsyncIterator[Play]:
 
 
 async def test_a_run_from_its_first_to_its_last_state(play: Play) -> None:
-    await play.create(sparkUIOptions={"servicePort": 80})
+    await play.create(sparkUIOptions={"servicePort": 80}, driver={"memoryLimit": "1g"})
     app = await play.until("SUBMITTED")
     status = app["status"]
     assert (status["submissionAttempts"], status["executionAttempts"]) == (1, 1)
@@ -216,6 +216,7 @@ async def test_a_run_from_its_first_to_its_last_state(play: Play) -> None:
     assert "errorMessage" not in app["status"]["applicationState"]
     for reason in ("SparkApplicationSubmitted", "SparkDriverRunning", "SparkExecutorRunning", "SparkDriverCompleted"):
         assert (await play.event(app, reason))["source"]["component"] == "spark-application-controller"
+    assert "spec.driver.memoryLimit" in (await play.event(app, "SparkApplicationFieldsIgnored"))["message"]
     # What is over stays over.
     await play.client.delete(POD, "pi-driver", play.namespace, propagation="Background", grace_seconds=0)
     await play.absent(POD, "pi-driver")

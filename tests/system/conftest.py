@@ -246,6 +246,8 @@ def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
         "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
         "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
         "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        # SQLite has one writer at a time; on a busy machine the five seconds that others wait by default are too few.
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         # How soon things are noticed: the defaults are made for a thousand tasks.
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",

@@ -23,7 +23,13 @@ from airflow_provider_sparkml.exceptions import (
 )
 from airflow_provider_sparkml.local.controllers import spark_state as states
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Key, Source, controller_of, now, record_event
-from airflow_provider_sparkml.local.controllers.spark_properties import APP_NAME, LAUNCHED, SPEC_HASH, SUBMISSION_ID
+from airflow_provider_sparkml.local.controllers.spark_properties import (
+    APP_NAME,
+    LAUNCHED,
+    SPEC_HASH,
+    SUBMISSION_ID,
+    ignored_fields,
+)
 from airflow_provider_sparkml.local.controllers.spark_state import Note, Status
 from airflow_provider_sparkml.local.controllers.spark_submission import Submitter
 from airflow_provider_sparkml.local.controllers.spark_ui import ui_service, ui_service_name
@@ -132,7 +138,7 @@ class SparkController:
             text = f"failed to submit SparkApplication {app['metadata']['name']}: {message}"
             notes = [Note("Warning", "SparkApplicationSubmissionFailed", text)]
         else:
-            notes = [_submitted(app, status)]
+            notes = [_submitted(app, status), *_ignored(app)]
         await self._write(app, status, notes)
         return None
 
@@ -383,6 +389,12 @@ def _application_of(pod: Manifest) -> Iterable[Key]:
 def _belongs(obj: Manifest, app: Manifest) -> bool:
     owner = controller_of(obj)
     return owner is not None and owner["uid"] == app["metadata"]["uid"]
+
+
+def _ignored(app: Manifest) -> Iterable[Note]:
+    if fields := ignored_fields(app):
+        text = f"the local cluster does not act on {', '.join(fields)}"
+        yield Note("Warning", "SparkApplicationFieldsIgnored", text)
 
 
 def _submitted(app: Manifest, status: Status) -> Note:

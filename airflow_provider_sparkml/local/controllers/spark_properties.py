@@ -48,6 +48,10 @@ LOCAL_DEFAULTS = {
     "spark.executor.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 
+# Fields of the kind that say nothing to this controller; whoever uses one is told so.
+IGNORED = ("batchSchedulerOptions", "driverIngressOptions", "monitoring", "sparkConfigMap")
+IGNORED_OF_ROLES = ("memoryLimit",)
+
 CONTAINER_PROPERTIES = {
     "image": "spark.kubernetes.{role}.container.image",
     "cores": "spark.{role}.cores",
@@ -138,6 +142,15 @@ def submission_properties(
     if executor.get("deleteOnTermination") is not None:
         properties["spark.kubernetes.executor.deleteOnTermination"] = _text(executor["deleteOnTermination"])
     return properties
+
+
+def ignored_fields(app: Manifest) -> list[str]:
+    """Return the fields of an application that this controller does not act on."""
+    spec = app["spec"]
+    found = [f"spec.{field}" for field in IGNORED if spec.get(field)]
+    for role in ("driver", "executor"):
+        found += [f"spec.{role}.{field}" for field in IGNORED_OF_ROLES if (spec.get(role) or {}).get(field)]
+    return found
 
 
 def format_properties(properties: dict[str, str]) -> str:

@@ -37,7 +37,6 @@ SECRET_TYPES = {
     "GCPServiceAccount": ("GOOGLE_APPLICATION_CREDENTIALS", "key.json"),
     "HadoopDelegationToken": ("HADOOP_TOKEN_FILE_LOCATION", "hadoop.token"),
 }
-SPARK_CONF_DIR = "/etc/spark/conf"
 HADOOP_CONF_DIR = "/etc/hadoop/conf"
 
 
@@ -121,7 +120,5 @@ def _volumes(spec: Manifest, wanted: Manifest) -> tuple[list[Manifest], list[Man
 def _config_maps(spec: Manifest, wanted: Manifest) -> Iterable[tuple[str, str]]:
     for reference in wanted.get("configMaps") or ():
         yield reference["name"], reference["path"]
-    if name := spec.get("sparkConfigMap"):
-        yield name, SPARK_CONF_DIR
     if name := spec.get("hadoopConfigMap"):
         yield name, HADOOP_CONF_DIR

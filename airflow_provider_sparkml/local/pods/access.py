@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from airflow_provider_sparkml.client.client import KubernetesClient
@@ -72,9 +75,7 @@ class PodAccess:
             claim = await self._client.get(PERSISTENT_VOLUME_CLAIM, name, self._namespace)
         except NotFoundError as error:
             raise MountError(f'persistentvolumeclaim "{name}" not found') from error
-        # The UID keeps a new claim of the same name from finding the data of the old one.
-        volume = f"{name}-{claim['metadata']['uid'][:8]}"
-        place = self._claims / self._namespace / volume
+        place = volume_of(self._claims, claim)
         place.mkdir(parents=True, exist_ok=True)
         if (claim.get("status") or {}).get("phase") != "Bound":
             status = {
@@ -115,6 +116,37 @@ class PodAccess:
             path.touch(mode=0o600)
             path.write_text(content)
         return place
+
+
+def volume_of(claims: Path, claim: Manifest) -> Path:
+    """Return the directory that is a claim's volume.
+
+    The UID in it keeps a new claim of the same name from finding the data of the old one.
+    """
+    meta = claim["metadata"]
+    return claims / str(meta["namespace"]) / f"{meta['name']}-{meta['uid'][:8]}"
+
+
+def claims_of(pod: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield namespace and name of every claim a pod mounts."""
+    for volume in pod["spec"].get("volumes") or ():
+        if "persistentVolumeClaim" in volume:
+            yield pod["metadata"]["namespace"], volume["persistentVolumeClaim"]["claimName"]
+
+
+async def release_volumes(claims: Path, client: KubernetesClient, in_use: Collection[tuple[str, str]]) -> bool:
+    """Delete the volumes whose claims are gone, once no pod uses them; return whether none had to wait.
+
+    :param in_use: namespace and name of the claims that pods mount.
+    """
+    # The volumes are read first: one that is made after that cannot be taken for one without a claim.
+    volumes = await asyncio.to_thread(lambda: list(claims.glob("*/*")))
+    claimed = {volume_of(claims, claim) for claim in (await client.list(PERSISTENT_VOLUME_CLAIM)).items}
+    released = [volume for volume in volumes if volume not in claimed]
+    busy = [volume for volume in released if (volume.parent.name, volume.name.rpartition("-")[0]) in in_use]
+    for volume in set(released) - set(busy):
+        await asyncio.to_thread(shutil.rmtree, volume, ignore_errors=True)
+    return not busy
 
 
 def wants_service_account(pod: Manifest) -> bool:

@@ -57,6 +57,12 @@ class Container:
         self._process: TiedProcess | None = None
         self._reason = ""  # why the kubelet itself killed the program
         self._stopping = asyncio.Event()
+        self.started = asyncio.Event()
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Whether it is an init container that keeps running beside the others (Kubernetes 1.28 and later)."""
+        return self._spec.get("restartPolicy") == "Always"
 
     @property
     def name(self) -> str:
@@ -166,6 +172,7 @@ class Container:
                     break
                 await self._kill_unhealthy(process, "startup")
             self.status.started = True
+            self.started.set()
             self.status.ready = "readinessProbe" not in spec
             self._context.changed()
         async with asyncio.TaskGroup() as group:
@@ -236,6 +243,8 @@ class Container:
         self._set(waiting(reason, message))
 
     def _set(self, state: State) -> None:
+        if self.status.started:
+            self.started.set()
         if "terminated" in self.status.state:
             self.status.last_state = self.status.state
         self.status.state = state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from airflow_provider_sparkml.client.client import KubernetesClient
@@ -158,14 +159,33 @@ class PodWorker:
             return
         await self._mount()
         policy = self._context.restart_policy
-        for init in self._inits:
-            if init.status.exit_code == 0:
-                continue  # before the kubelet was restarted
-            code = await init.run("Never" if policy == "Never" else "OnFailure")
-            if code != 0:
-                return
-        if not self._stopping.is_set():
-            await asyncio.gather(*(self._run(container, policy) for container in self._containers))
+        async with contextlib.AsyncExitStack() as sidecars:
+            for init in self._inits:
+                if init.is_sidecar:
+                    await sidecars.enter_async_context(self._beside(init))
+                elif not await self._prepare(init, policy):
+                    return
+            if not self._stopping.is_set():
+                await asyncio.gather(*(self._run(container, policy) for container in self._containers))
+
+    async def _prepare(self, init: Container, policy: str) -> bool:
+        """Run an init container; return whether it ended well, be it before the kubelet was restarted."""
+        if init.status.exit_code == 0:
+            return True
+        return await init.run("Never" if policy == "Never" else "OnFailure") == 0
+
+    @contextlib.asynccontextmanager
+    async def _beside(self, sidecar: Container) -> AsyncIterator[None]:
+        """Have a side-car run beside what comes after it, and end it last."""
+        running = asyncio.create_task(sidecar.run("Always"))
+        started = asyncio.create_task(sidecar.started.wait())
+        try:
+            await asyncio.wait((running, started), return_when=asyncio.FIRST_COMPLETED)
+            yield
+        finally:
+            started.cancel()
+            await sidecar.stop(self._grace)
+            await running
 
     async def _run(self, container: Container, policy: str) -> None:
         code = container.status.exit_code
@@ -216,7 +236,7 @@ class PodWorker:
                     await asyncio.sleep(API_RETRY_SECONDS)
 
     def _status(self) -> Manifest:
-        inits = [each.status for each in self._inits]
+        inits = [each.status for each in self._inits if not each.is_sidecar]
         containers = [each.status for each in self._containers]
         phase = self._verdict.get("phase") or pod_phase(self._context.restart_policy, inits, containers)
         self._conditions = pod_conditions(phase, inits, containers, self._conditions)
@@ -230,7 +250,7 @@ class PodWorker:
             "podIP": status["podIP"],
             "podIPs": [{"ip": status["podIP"]}],
             "startTime": self._start_time,
-            "initContainerStatuses": [each.to_json() for each in inits] or None,
+            "initContainerStatuses": [each.status.to_json() for each in self._inits] or None,
             "containerStatuses": [each.to_json() for each in containers],
         }
 

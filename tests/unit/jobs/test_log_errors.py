@@ -86,3 +86,8 @@ def test_excerpt_is_the_end_and_reaches_back_to_the_traceback():
     assert excerpt(log, 30, 44)[0] == "    main()"
     assert excerpt(["a", "b", "c"], 2, 80) == ["b", "c"]
     assert excerpt(["x" * 10_000], 5, 5) == ["x" * 500]
+
+
+def test_a_programs_own_error_line_is_the_cause() -> None:
+    said, _ = error_line(["4/5 writing 24 features", "error: the test part has 0 flights: change --rows"])
+    assert said == "the test part has 0 flights: change --rows"
