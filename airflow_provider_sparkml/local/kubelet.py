@@ -97,6 +97,7 @@ class Kubelet:
         self._pods_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._node = await register_node(self._client)
         await self._take_stock()
+        await self._release_volumes(*VOLUMES)
         self.ready.set()
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -239,6 +239,12 @@ class PodWorker:
         inits = [each.status for each in self._inits if not each.is_sidecar]
         containers = [each.status for each in self._containers]
         phase = self._verdict.get("phase") or pod_phase(self._context.restart_policy, inits, containers)
+        if (
+            not self._verdict
+            and phase in ("Succeeded", "Failed")
+            and any(each.is_sidecar and each.status.is_running for each in self._inits)
+        ):
+            phase = "Running"  # until its side-cars have ended, too
         self._conditions = pod_conditions(phase, inits, containers, self._conditions)
         status = self._pod["status"]
         return {
