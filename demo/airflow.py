@@ -66,8 +66,6 @@ class Airflow:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            # SQLite has one writer at a time; on a busy machine the five seconds that others wait are too few.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             # How soon things are noticed: the defaults are made for a thousand tasks, and not for one run. Above all,
             # the end of a worker is noticed late when another was forked meanwhile; a deferred task that is already
             # resumed by then is taken for a failed one.
