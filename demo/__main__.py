@@ -40,10 +40,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with stack.running(keep=keep):
             console.print(f"Airflow: {stack.airflow.url}  login: {USER} / {stack.airflow.password}", markup=False)
-            _show(stack)
+            try:
+                _show(stack)
+            except KeyboardInterrupt:
+                console.print("interrupted; stopping everything")
+                raise
             _say_goodbye(stack, keep=keep, seconds=time.monotonic() - began)
     except KeyboardInterrupt:
-        console.print("interrupted; everything is stopped")
+        console.print("stopped")
         return INTERRUPTED
     except DemoError as error:
         console.print(f"error: {error}", style="red", markup=False)

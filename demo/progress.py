@@ -12,7 +12,7 @@ STEP = re.compile(r"(?:^|\] )(?P<step>\d+)/(?P<steps>\d+) (?P<what>.+)$")
 SPARK = re.compile(r"Spark: (?P<percent>\d+) %, (?P<tasks>\d+/\d+) tasks, (?P<stages>\d+/\d+) stages")
 """A line of the provider on the progress of Spark's jobs."""
 ACTIVE = frozenset(("running", "deferred"))
-ENDED = frozenset(("success", "failed", "upstream_failed", "skipped", "removed"))
+DONE = frozenset(("success", "skipped", "removed"))
 BAD = frozenset(("failed", "upstream_failed"))
 
 
@@ -36,7 +36,7 @@ class TaskView:
     @property
     def has_ended(self) -> bool:
         """Whether it will not go on."""
-        return self.state in ENDED
+        return self.state in DONE | BAD
 
 
 def view_of(instance: Mapping[str, Any], log: Iterable[Mapping[str, Any]]) -> TaskView:
@@ -49,7 +49,7 @@ def view_of(instance: Mapping[str, Any], log: Iterable[Mapping[str, Any]]) -> Ta
     if instance["map_index"] >= 0:
         name += f"[{instance.get('rendered_map_index') or instance['map_index']}]"
     state = str(instance["state"] or "waiting")
-    percent, detail = (100, "") if state in ENDED else read_log(log) if state in ACTIVE else (0, "")
+    percent, detail = (100, "") if state in DONE else read_log(log) if state in ACTIVE else (0, "")
     if instance["try_number"] > 1:
         detail = f"try {instance['try_number']}; {detail}".rstrip("; ")
     return TaskView(name, state, percent, detail, instance.get("duration"))
@@ -107,4 +107,6 @@ def failure_of(log: Sequence[Mapping[str, Any]], lines: int = 15) -> tuple[str, 
     if not cause:
         errors = [str(entry["event"]) for entry in log if entry.get("level") in ("error", "critical")]
         cause = errors[-1] if errors else "its log does not say"
-    return cause, [str(entry.get("event", "")).rstrip() for entry in log if entry.get("event")][-lines:]
+    # Lines that fold the log on the web page say nothing here.
+    events = [str(entry.get("event") or "").rstrip() for entry in log]
+    return cause, [event for event in events if event and not event.startswith("::")][-lines:]

@@ -51,7 +51,7 @@ def test_how_far_a_task_is(lines: tuple[str, ...], percent: int, detail: str | N
         ({"state": None}, TaskView("train", "waiting", 0, "", 3.0)),
         ({"state": "success"}, TaskView("train", "success", 100, "", 3.0)),
         ({"state": "deferred"}, TaskView("train", "deferred", 25, "2/4 fitting", 3.0)),
-        ({"map_index": 2, "state": "failed"}, TaskView("train[2]", "failed", 100, "", 3.0)),
+        ({"map_index": 2, "state": "failed"}, TaskView("train[2]", "failed", 0, "", 3.0)),
         ({"map_index": 2, "rendered_map_index": "gbt"}, TaskView("train[gbt]", "running", 25, "2/4 fitting", 3.0)),
         ({"try_number": 2}, TaskView("train", "running", 25, "try 2; 2/4 fitting", 3.0)),
     ],
@@ -78,7 +78,7 @@ def test_a_task_that_is_queued_again_keeps_its_percentage() -> None:
 
 def test_why_a_task_failed() -> None:
     entries = [
-        *log("starting", "working"),
+        *log("starting", "working", "::endgroup::"),
         {
             "event": "Task failed with exception",
             "level": "error",
