@@ -107,14 +107,17 @@ async def by_hand(kubeconfig: Path) -> float:
     image = await images.pull("spark", progress=lambda line: None)
     source = kubeconfig_file(kubeconfig)
     credentials = await source.load()
+    bearer = dict(credentials.headers)["Authorization"].removeprefix("Bearer ")
+    # The local cluster's controllers submit over plain HTTP on the same port: by hand it goes the same way.
+    server = credentials.server.replace("https://", "http://", 1)
     app = json.loads(json.dumps(MANIFEST))
     app["metadata"] |= {"name": f"hand-{uuid.uuid4().hex[:8]}", "namespace": "default", "uid": str(uuid.uuid4())}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         token = place / "token"
         token.touch(mode=0o600)
-        token.write_text(credentials.token or "")
-        target = Target(credentials.server, token)
+        token.write_text(bearer)
+        target = Target(server, token)
         templates = {role: place / f"{role}.yaml" for role in ("driver", "executor")}
         properties = submission_properties(app, str(uuid.uuid4()), target, templates)
         properties["spark.kubernetes.submission.waitAppCompletion"] = "true"
