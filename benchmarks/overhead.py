@@ -131,7 +131,12 @@ async def by_hand(kubeconfig: Path) -> float:
             *submission_arguments(app, place / "spark.properties", target),
         ]
         java = await asyncio.to_thread(find_java_home, default_cache())
-        environment = {"PATH": os.environ["PATH"], "HOME": name, "JAVA_HOME": str(java), "KUBECONFIG": f"{name}/none"}
+        environment = {
+            "PATH": f"{image.prefix / 'bin'}:{os.defpath}",
+            "HOME": name,
+            "JAVA_HOME": str(java),
+            "KUBECONFIG": f"{name}/none",
+        }
         began = time.monotonic()
         done = await asyncio.to_thread(
             subprocess.run, command, env=environment, cwd=name, capture_output=True, text=True, check=False

@@ -51,9 +51,9 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def gone(client: KubernetesClient, name: str, namespace: str) -> None:
+async def gone(client: KubernetesClient, name: str, namespace: str, api: ApiResource = CONFIG_MAP) -> None:
     async def is_gone() -> bool:
-        return not await exists(client, name, namespace)
+        return not await exists(client, name, namespace, api)
 
     await until(is_gone)
 
@@ -144,8 +144,9 @@ async def test_a_custom_resource_takes_its_pod_and_what_that_owns_along(
     driver = await client.create(POD, pod, namespace)
     await client.create(CONFIG_MAP, config("conf", driver), namespace)
     await client.delete(SPARK, "pi", namespace, propagation="Foreground")
-    await gone(client, "conf", namespace)
-    assert not await exists(client, "pi", namespace, SPARK)
+    # In the foreground the owner goes last.
+    await gone(client, "pi", namespace, SPARK)
+    assert not await exists(client, "conf", namespace)
     assert not await exists(client, "driver", namespace, POD)
 
 
