@@ -12,9 +12,12 @@ from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest
 
+DEFAULT_INTERVAL_SECONDS = 5
+
 # State → what is tried again, the counter of tries so far, and the policy's fields for how often and how long after.
 # ``submissionAttempts`` counts the submissions of all runs, so earlier runs use up the submission's retries too.
 _RULES: dict[str, tuple[Literal["run", "submission"], str, str, str]] = {
+    "SUCCEEDING": ("run", "executionAttempts", "", ""),
     "FAILING": ("run", "executionAttempts", "onFailureRetries", "onFailureRetryInterval"),
     "SUBMISSION_FAILED": (
         "submission",
@@ -32,7 +35,7 @@ class Retry:
     :param what: whether it runs the application again, or only submits it again.
     :param number: which try that will be, from 2.
     :param total: how many there are at most; ``None`` without end.
-    :param due: when, if the status and the policy say so.
+    :param due: when; ``None``: at once.
     """
 
     what: Literal["run", "submission"]
@@ -47,7 +50,7 @@ class Retry:
 
 
 def next_retry(obj: Manifest) -> Retry | None:
-    """Return the operator's next try of an application that is failing; ``None`` when none is left, or none is due."""
+    """Return the operator's next try of an application; ``None`` when none is left, or its state asks for none."""
     status: Mapping[str, Any] = obj.get("status") or {}
     policy: Mapping[str, Any] = (obj.get("spec") or {}).get("restartPolicy") or {}
     rule = _RULES.get((status.get("applicationState") or {}).get("state") or "")
@@ -56,18 +59,20 @@ def next_retry(obj: Manifest) -> Retry | None:
     what, counter, allowed, interval = rule
     done, retries = int(status.get(counter) or 0), policy.get(allowed)
     if policy.get("type") == "Always":
-        return Retry(what, done + 1, None, _due(status, policy.get(interval)))
-    if policy.get("type") != "OnFailure" or retries is None or done > retries:
+        retries = None
+    elif policy.get("type") != "OnFailure" or retries is None or done > retries:
         return None
-    return Retry(what, done + 1, retries + 1, _due(status, policy.get(interval)))
+    due = _due(status, policy.get(interval)) if interval else None
+    return Retry(what, done + 1, None if retries is None else retries + 1, due)
 
 
 def _due(status: Mapping[str, Any], interval: int | None) -> datetime | None:
     """Return the end of the back-off: linear in the submissions so far, and counted from the last one's start."""
     submitted = status.get("lastSubmissionAttemptTime")
-    if interval is None or not submitted:
+    if not submitted:
         return None
-    return datetime.fromisoformat(submitted) + timedelta(seconds=interval * int(status.get("submissionAttempts") or 1))
+    seconds = (DEFAULT_INTERVAL_SECONDS if interval is None else interval) * int(status.get("submissionAttempts") or 1)
+    return datetime.fromisoformat(submitted) + timedelta(seconds=seconds)
 
 
 __all__ = ["Retry", "next_retry"]

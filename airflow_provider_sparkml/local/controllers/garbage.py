@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from airflow_provider_sparkml.client.client import KubernetesClient, Propagation
-from airflow_provider_sparkml.exceptions import ApiError, ConflictError, GoneError, NotFoundError
+from airflow_provider_sparkml.exceptions import ApiError, ConflictError, NotFoundError
 from airflow_provider_sparkml.local.controllers.collectable import BUILTIN, DEFINITION, defined_by
 from airflow_provider_sparkml.local.controllers.dependents import FOREGROUND, ORPHAN, Graph, Node, Owner
+from airflow_provider_sparkml.local.controllers.runtime import changes, pause
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_SECONDS = 0.1
-LAST_RETRY_SECONDS = 10.0
 WORKERS = 4
 
 
@@ -73,63 +74,40 @@ class GarbageCollector:
         self._types[(api.group, api.kind)] = api
         self._unsynced.add(api)
         self._synced.clear()
-        task = tasks.create_task(self._follow(api, self._take), name=f"garbage collector watches {api.full_name}")
+        task = tasks.create_task(self._follow(api), name=f"garbage collector watches {api.full_name}")
         self._following[api.full_name] = task
 
     async def _follow_definitions(self, tasks: asyncio.TaskGroup) -> None:
         """Follow the types that come, and forget those that go."""
         self._unsynced.add(DEFINITION)
         self._types[(DEFINITION.group, DEFINITION.kind)] = DEFINITION
+        types: dict[str, ApiResource] = {}
+        async with aclosing(self._changes(DEFINITION)) as changed:
+            async for uid, definition in changed:
+                self._take(DEFINITION, uid, definition)
+                defined = None if definition is None else defined_by(definition)
+                if defined is not None:
+                    types[uid] = defined
+                    self._begin(defined, tasks)
+                elif definition is None and uid in types:
+                    self._end(types.pop(uid))
 
-        def take(api: ApiResource, definition: Manifest, gone: bool) -> None:
-            self._take(api, definition, gone)
-            defined = defined_by(definition)
-            if defined is None:
-                return
-            if not gone:
-                self._begin(defined, tasks)
-            elif task := self._following.pop(defined.full_name, None):
-                task.cancel()
-                self._types.pop((defined.group, defined.kind), None)
-                self._is_synced(defined)
-                for uid in self._graph.of_type(defined):
-                    self._concern(self._graph.drop(uid))
+    def _end(self, api: ApiResource) -> None:
+        """Forget a type, and all objects of it."""
+        self._following.pop(api.full_name).cancel()
+        del self._types[(api.group, api.kind)]
+        self._is_synced(api)
+        for uid in self._graph.of_type(api):
+            self._concern(self._graph.drop(uid))
 
-        await self._follow(DEFINITION, take)
+    async def _follow(self, api: ApiResource) -> None:
+        """Know a type's objects for ever."""
+        async with aclosing(self._changes(api)) as changed:
+            async for uid, obj in changed:
+                self._take(api, uid, obj)
 
-    async def _follow(self, api: ApiResource, take: Callable[[ApiResource, Manifest, bool], None]) -> None:
-        """List and watch a type for ever; after a cut what went meanwhile is found by its absence."""
-        known: dict[str, Manifest] = {}
-        failures = 0
-        while True:
-            try:
-                listing = await self._client.list(api)
-                failures = 0
-                former, known = known, {obj["metadata"]["uid"]: _slim(obj) for obj in listing.items}
-                for uid in former.keys() - known.keys():
-                    take(api, former[uid], True)
-                for obj in listing.items:
-                    take(api, obj, False)
-                self._is_synced(api)
-                version = listing.resource_version
-                while True:
-                    async for event in self._client.watch(api, None, resource_version=version):
-                        obj = event["object"]
-                        version = obj["metadata"]["resourceVersion"]
-                        if event["type"] == "BOOKMARK":
-                            continue
-                        gone = event["type"] == "DELETED"
-                        known.pop(obj["metadata"]["uid"], None)
-                        if not gone:
-                            known[obj["metadata"]["uid"]] = _slim(obj)
-                        take(api, obj, gone)
-            except GoneError:
-                continue
-            except ApiError as error:
-                pause = _pause(failures)
-                failures += 1
-                log.warning("garbage collector: %s: %s; again in %.1f s", api.full_name, error, pause)
-                await asyncio.sleep(pause)
+    def _changes(self, api: ApiResource) -> AsyncGenerator[tuple[str, Manifest | None], None]:
+        return changes(self._client, api, listed=partial(self._is_synced, api))
 
     def _is_synced(self, api: ApiResource) -> None:
         """Take note that a type's objects are all known: before, nobody can be said to have no dependents."""
@@ -137,8 +115,8 @@ class GarbageCollector:
         if not self._unsynced:
             self._synced.set()
 
-    def _take(self, api: ApiResource, obj: Manifest, gone: bool) -> None:
-        self._concern(self._graph.drop(obj["metadata"]["uid"]) if gone else self._graph.put(Node.of(api, obj)))
+    def _take(self, api: ApiResource, uid: str, obj: Manifest | None) -> None:
+        self._concern(self._graph.drop(uid) if obj is None else self._graph.put(Node.of(api, obj)))
 
     def _concern(self, uids: set[str]) -> None:
         """Have objects looked at."""
@@ -168,8 +146,8 @@ class GarbageCollector:
             failures = self._failures.get(node.uid, 0)
             self._failures[node.uid] = failures + 1
             if not isinstance(error, ConflictError):
-                log.warning("garbage collector: %s: %s; again in %.1f s", node, error, _pause(failures))
-            asyncio.get_running_loop().call_later(_pause(failures), self._concern, {node.uid})
+                log.warning("garbage collector: %s: %s; again in %.1f s", node, error, pause(failures))
+            asyncio.get_running_loop().call_later(pause(failures), self._concern, {node.uid})
 
     async def _tend(self, node: Node) -> None:
         """Bring an object nearer to what its owners' and its own deletion ask for."""
@@ -246,13 +224,3 @@ class GarbageCollector:
         """Change an object's metadata, unless somebody else changed it meanwhile."""
         version = {"uid": node.uid, "resourceVersion": obj["metadata"]["resourceVersion"]}
         await self._client.patch(node.api, node.name, {"metadata": change | version}, node.namespace or None)
-
-
-def _pause(failures: int) -> float:
-    return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10), LAST_RETRY_SECONDS)
-
-
-def _slim(obj: Manifest) -> Manifest:
-    """Return what is needed to know later that an object has gone."""
-    kept = {"metadata": {"uid": obj["metadata"]["uid"]}}
-    return obj if obj.get("kind") == DEFINITION.kind else kept

@@ -128,7 +128,7 @@ class Controller:
                     again = await self._reconcile(*key)
                 failures = 0
             except Exception as error:  # noqa: BLE001 - one object's trouble must not stop the others
-                again = min(FIRST_RETRY_SECONDS * 2**failures, LAST_RETRY_SECONDS)
+                again = pause(failures)
                 failures += 1
                 self._report(key, error, again)
             if again is None and not woken.is_set():
@@ -151,41 +151,64 @@ class Controller:
 
 
 async def changed_keys(client: KubernetesClient, source: Source) -> AsyncGenerator[Key, None]:
-    """Yield the keys that every change of a type concerns, at first those of all objects, for ever.
-
-    After a cut or a 410 all objects are listed again, and what went away meanwhile is yielded, too.
-    """
+    """Yield the keys that every change of a type concerns, at first those of all objects, for ever."""
     known: dict[str, tuple[Key, ...]] = {}
+    async with aclosing(changes(client, source.api)) as changed:
+        async for uid, obj in changed:
+            before = known.pop(uid, ())
+            if obj is not None:
+                known[uid] = tuple(source.keys(obj))
+            for key in dict.fromkeys((*before, *known.get(uid, ()))):
+                yield key
+
+
+async def changes(
+    client: KubernetesClient, api: ApiResource, *, listed: Callable[[], None] = lambda: None
+) -> AsyncGenerator[tuple[str, Manifest | None], None]:
+    """Yield every object of a type with its UID, as it is now and after each change, for ever; ``None``: it has gone.
+
+    After a cut or a 410 all objects are listed again, and what went meanwhile is yielded, too.
+
+    :param listed: called each time that all objects have been yielded.
+    """
+    known: set[str] = set()
     failures = 0
     while True:
         try:
-            listing = await client.list(source.api)
+            listing = await client.list(api)
             failures = 0
-            gone = known
-            known = {obj["metadata"]["uid"]: tuple(source.keys(obj)) for obj in listing.items}
-            for key in dict.fromkeys(key for keys in (*gone.values(), *known.values()) for key in keys):
-                yield key
+            before, known = known, {obj["metadata"]["uid"] for obj in listing.items}
+            for uid in before - known:
+                yield uid, None
+            for obj in listing.items:
+                yield obj["metadata"]["uid"], obj
+            listed()
             version = listing.resource_version
             while True:
-                async with aclosing(client.watch(source.api, None, resource_version=version)) as events:
+                async with aclosing(client.watch(api, None, resource_version=version)) as events:
                     async for event in events:
                         obj = event["object"]
                         version = obj["metadata"]["resourceVersion"]
                         if event["type"] == "BOOKMARK":
                             continue
-                        before = known.pop(obj["metadata"]["uid"], ())
-                        after = tuple(source.keys(obj))
-                        if event["type"] != "DELETED":
-                            known[obj["metadata"]["uid"]] = after
-                        for key in dict.fromkeys((*before, *after)):
-                            yield key
+                        uid = obj["metadata"]["uid"]
+                        if event["type"] == "DELETED":
+                            known.discard(uid)
+                            yield uid, None
+                        else:
+                            known.add(uid)
+                            yield uid, obj
         except GoneError:
             continue
         except ApiError as error:
-            pause = min(FIRST_RETRY_SECONDS * 2**failures, LAST_RETRY_SECONDS)
+            log.warning("watch of %s: %s; again in %.1f s", api.full_name, error, pause(failures))
+            await asyncio.sleep(pause(failures))
             failures += 1
-            log.warning("watch of %s: %s; again in %.1f s", source.api.plural, error, pause)
-            await asyncio.sleep(pause)
+
+
+def pause(failures: int) -> float:
+    """Return how many seconds to wait after so many failures and one more."""
+    return min(FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10), LAST_RETRY_SECONDS)
 
 
 async def record_event(

@@ -36,6 +36,7 @@ from airflow_provider_sparkml.local.controllers.spark_ui import ui_service, ui_s
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SERVICE
 from airflow_provider_sparkml.resources.spark import API
+from airflow_provider_sparkml.resources.spark_retries import next_retry
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,8 @@ class SparkController:
         return True
 
     async def _after_failed_submission(self, app: Manifest) -> float | None:
-        if not states.should_retry(app):
+        retry = next_retry(app)
+        if retry is None:
             status = states.copy_status(app)
             states.set_state(status, "FAILED")
             status["terminationTime"] = now()
@@ -206,7 +208,7 @@ class SparkController:
             text = f"SparkApplication {app['metadata']['name']} failed: {message}"
             await self._write(app, status, [Note("Warning", "SparkApplicationFailed", text)])
             return None
-        wait = states.seconds_until_retry(app, states.utc_now())
+        wait = states.seconds_until(retry, states.utc_now())
         return wait if wait > 0 else await self._submit(app)
 
     # --- running -----------------------------------------------------------------------------------------------------
@@ -227,13 +229,13 @@ class SparkController:
 
     async def _after_run(self, app: Manifest) -> float | None:
         """Decide between another run and the end."""
-        status = states.copy_status(app)
-        if not states.should_retry(app):
+        status, retry = states.copy_status(app), next_retry(app)
+        if retry is None:
             states.set_state(status, "COMPLETED" if states.state_of(app) == "SUCCEEDING" else "FAILED")
             states.end_executors(status)
             await self._write(app, status)
             return None
-        if states.state_of(app) == "FAILING" and (wait := states.seconds_until_retry(app, states.utc_now())) > 0:
+        if (wait := states.seconds_until(retry, states.utc_now())) > 0:
             return wait
         await self._delete_resources(app)
         states.reset(status)

@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER
+from airflow_provider_sparkml.resources.spark_retries import Retry
 
 NEW = ""
 TERMINAL = ("COMPLETED", "FAILED")
 GRACE_SECONDS = 10.0
 """How long after a submission a missing driver pod is not yet missed."""
 
-DEFAULT_RETRY_SECONDS = 5
 MAX_TRACKED_EXECUTORS = 1000
 EXECUTOR_ENDED = ("COMPLETED", "FAILED")
 Status = dict[str, Any]
@@ -77,33 +77,12 @@ def spec_hash(app: Manifest) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:32]
 
 
-# --- restart policy --------------------------------------------------------------------------------------------------
+# --- clocks ----------------------------------------------------------------------------------------------------------
 
 
-def should_retry(app: Manifest) -> bool:
-    """Whether the restart policy wants another run, or another submission, after the present state."""
-    policy, status = app["spec"].get("restartPolicy") or {}, app.get("status") or {}
-    state, kind = state_of(app), policy.get("type", "Never")
-    if kind == "Always":
-        return state in ("SUCCEEDING", "FAILING", "SUBMISSION_FAILED")
-    if kind != "OnFailure":
-        return False
-    if state == "FAILING":
-        retries = policy.get("onFailureRetries")
-        return retries is not None and status.get("executionAttempts", 0) <= retries
-    if state == "SUBMISSION_FAILED":
-        retries = policy.get("onSubmissionFailureRetries")
-        return retries is not None and status.get("submissionAttempts", 0) <= retries
-    return False
-
-
-def seconds_until_retry(app: Manifest, now: datetime) -> float:
-    """Return how long the linear back-off, counted from the last submission, still lasts; 0 or less: it is over."""
-    policy, status = app["spec"].get("restartPolicy") or {}, app["status"]
-    field = "onFailureRetryInterval" if state_of(app) == "FAILING" else "onSubmissionFailureRetryInterval"
-    interval = policy.get(field) or DEFAULT_RETRY_SECONDS
-    since = _seconds_since(status.get("lastSubmissionAttemptTime"), now)
-    return float(interval * status.get("submissionAttempts", 1)) - since
+def seconds_until(retry: Retry, now: datetime) -> float:
+    """Return how long the back-off before a retry still lasts; 0 or less: it is over."""
+    return 0.0 if retry.due is None else (retry.due - now).total_seconds()
 
 
 def seconds_until_expiry(app: Manifest, now: datetime) -> float | None:

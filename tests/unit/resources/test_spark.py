@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from airflow_provider_sparkml.client.reflector import essentials
 from airflow_provider_sparkml.resources.base import LogSource, Phase, Verdict, resource_for
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER, SPARK_APPLICATION, read, ui_url
-from airflow_provider_sparkml.resources.spark_retries import next_retry
 
 CREATED, SUBMITTED, ENDED = "2026-11-22T10:00:00Z", "2026-11-22T10:05:00Z", "2026-11-22T10:09:00Z"
 
@@ -161,13 +160,6 @@ def test_while_the_operator_will_try_again_the_message_says_so(
     )
     assert read(obj).message == (f"{told}: why" if told else "why")
     assert read(obj).phase.is_terminal == (state == "FAILED")
-
-
-def test_the_back_off_is_linear_and_counted_from_the_last_submission() -> None:
-    policy = {"type": "OnFailure", "onFailureRetries": 5, "onFailureRetryInterval": 40}
-    status = {"executionAttempts": 3, "submissionAttempts": 4, "lastSubmissionAttemptTime": SUBMITTED}
-    retry = next_retry(application("FAILING", spec={"restartPolicy": policy}, **status))
-    assert str(retry) == "run 4 of 6 follows at 2026-11-22T10:07:40Z"
 
 
 def test_a_retry_is_told_of_from_the_shared_watch_too() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sparkml.local.controllers import spark_state as states
+from airflow_provider_sparkml.resources.spark_retries import Retry
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -34,50 +35,10 @@ def pod(
     }
 
 
-@pytest.mark.parametrize(
-    ("state", "policy", "attempts", "retry"),
-    [
-        ("FAILING", {}, 1, False),
-        ("FAILING", {"type": "Never", "onFailureRetries": 5}, 1, False),
-        ("FAILING", {"type": "OnFailure"}, 1, False),
-        ("FAILING", {"type": "OnFailure", "onFailureRetries": 0}, 1, False),
-        ("FAILING", {"type": "OnFailure", "onFailureRetries": 2}, 2, True),
-        ("FAILING", {"type": "OnFailure", "onFailureRetries": 2}, 3, False),
-        ("FAILING", {"type": "OnFailure", "onSubmissionFailureRetries": 9}, 1, False),
-        ("FAILING", {"type": "Always"}, 99, True),
-        ("SUCCEEDING", {"type": "Always"}, 99, True),
-        ("SUCCEEDING", {"type": "OnFailure", "onFailureRetries": 9}, 1, False),
-        ("SUBMISSION_FAILED", {"type": "OnFailure", "onFailureRetries": 9}, 1, False),
-        ("SUBMISSION_FAILED", {"type": "OnFailure", "onSubmissionFailureRetries": 1}, 1, True),
-        ("SUBMISSION_FAILED", {"type": "OnFailure", "onSubmissionFailureRetries": 1}, 2, False),
-        ("COMPLETED", {"type": "Always"}, 1, False),
-    ],
-)
-def test_retry(state: str, policy: dict[str, Any], attempts: int, retry: bool) -> None:
-    subject = app(state, {"restartPolicy": policy}, executionAttempts=attempts, submissionAttempts=attempts)
-    assert states.should_retry(subject) is retry
-
-
-def test_earlier_runs_eat_the_budget_of_submissions() -> None:
-    policy = {"restartPolicy": {"type": "OnFailure", "onSubmissionFailureRetries": 2}}
-    assert not states.should_retry(app("SUBMISSION_FAILED", policy, executionAttempts=0, submissionAttempts=3))
-
-
-@pytest.mark.parametrize(
-    ("state", "interval", "attempts", "since", "left"),
-    [
-        ("FAILING", {"onFailureRetryInterval": 10}, 1, 3, 7),
-        ("FAILING", {"onFailureRetryInterval": 10}, 3, 3, 27),
-        ("FAILING", {}, 2, 3, 7),
-        ("FAILING", {"onSubmissionFailureRetryInterval": 99}, 1, 0, 5),
-        ("SUBMISSION_FAILED", {"onSubmissionFailureRetryInterval": 4}, 2, 10, -2),
-    ],
-)
-def test_back_off_is_linear_and_counts_from_the_submission(
-    state: str, interval: dict[str, int], attempts: int, since: int, left: int
-) -> None:
-    subject = app(state, {"restartPolicy": interval}, submissionAttempts=attempts, lastSubmissionAttemptTime=ago(since))
-    assert states.seconds_until_retry(subject, NOW) == left
+@pytest.mark.parametrize(("due", "left"), [(None, 0), (-2, -2), (7, 7)])
+def test_how_long_a_retry_still_waits(due: int | None, left: float) -> None:
+    retry = Retry("run", 2, 3, None if due is None else NOW + timedelta(seconds=due))
+    assert states.seconds_until(retry, NOW) == left
 
 
 @pytest.mark.parametrize(
