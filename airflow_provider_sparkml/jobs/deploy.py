@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_sparkml.exceptions import ConflictError, ModelNotReadyError, NameTakenError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import delete_job
-from airflow_provider_sparkml.jobs.diagnose import Cause, classify_deleted, classify_expired, one_line
+from airflow_provider_sparkml.jobs.diagnose import Cause, classify_deleted, classify_expired
+from airflow_provider_sparkml.jobs.endings import one_line
 from airflow_provider_sparkml.jobs.evidence import Evidence, gather
 from airflow_provider_sparkml.jobs.finish import reread
 from airflow_provider_sparkml.jobs.log import JobLog

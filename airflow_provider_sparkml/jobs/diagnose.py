@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from airflow_provider_sparkml.exceptions import (
     ApplicationError,
@@ -26,28 +25,15 @@ from airflow_provider_sparkml.exceptions import (
     SubmissionFailedError,
 )
 from airflow_provider_sparkml.jobs.advice import controller_of
-from airflow_provider_sparkml.jobs.evidence import EXIT, Evidence, container_state
+from airflow_provider_sparkml.jobs.endings import EVICTED, NODE_LOST, container_state, disruptions, one_line
+from airflow_provider_sparkml.jobs.evidence import EXIT, Evidence
 from airflow_provider_sparkml.jobs.log_errors import error_line
 from airflow_provider_sparkml.jobs.outcome import Expired
+from airflow_provider_sparkml.jobs.ranks import blamed
 from airflow_provider_sparkml.resources.base import Manifest, Phase, resource_for
 
 _PULL_REASONS = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
-)
-_EVICTED = frozenset(
-    {"Evicted", "Preempting", "Preempted", "EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet"}
-)
-_NODE_LOST = frozenset(
-    {
-        "NodeLost",
-        "NodeShutdown",
-        "Shutdown",
-        "Terminated",
-        "DeletionByTaintManager",
-        "DeletionByPodGC",
-        "TaintManagerEviction",
-        "NodeNotReady",
-    }
 )
 # A program earns these by itself (a crash in native code); other signals come from outside.
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS, signal.SIGSYS})
@@ -145,19 +131,19 @@ def _submission(evidence: Evidence) -> Cause | None:
 
 def _disrupted(evidence: Evidence) -> Cause | None:
     """The main pod was taken off its node, or lost together with it."""
-    for word, text in _disruptions(evidence.pod):
-        if word in _NODE_LOST:
+    for word, text in disruptions(evidence.pod):
+        if word in NODE_LOST:
             return Cause(
                 NodeLostError,
                 f"The node of the {evidence.role} pod went away ({word}): {text}",
                 "A retry runs elsewhere.",
             )
-        if word in _EVICTED:
+        if word in EVICTED:
             advice = "A retry may fare better; request what the job really uses, or give it a priorityClassName."
             return Cause(EvictedError, f"The {evidence.role} pod was evicted ({word}): {text}", advice)
     if evidence.exit is None:
         for event in evidence.events:
-            if event.get("reason") in _NODE_LOST:
+            if event.get("reason") in NODE_LOST:
                 summary = f"The node of the {evidence.role} pod went away: {one_line(str(event.get('message', '')))}"
                 return Cause(NodeLostError, summary, "A retry runs elsewhere.")
     return None
@@ -214,22 +200,34 @@ def _executors(evidence: Evidence) -> Cause | None:
     return Cause(ExecutorsLostError, f"Executors were lost until the job failed: {told}", advice)
 
 
+def _rank(evidence: Evidence) -> Cause | None:
+    """A launcher says which of its ranks ended the job."""
+    if not evidence.ranks or evidence.exit is None or evidence.exit.code == 0:
+        return None
+    blame = blamed(evidence.log)
+    if blame is None:
+        return None
+    subject = f"Rank {blame.rank} (told by {evidence.role})"
+    return _signal_cause(subject, blame.code) or _application_cause(subject, blame.code, blame.log)
+
+
 def _signal(evidence: Evidence) -> Cause | None:
     """The main container was ended by a signal (exit code 128 + its number)."""
-    ended = evidence.exit
-    if ended is None or ended.code <= 128:
+    return None if evidence.exit is None else _signal_cause(f"The {evidence.role}", evidence.exit.code)
+
+
+def _signal_cause(subject: str, code: int) -> Cause | None:
+    if code <= 128:
         return None
     try:
-        name = signal.Signals(ended.code - 128)
+        name = signal.Signals(code - 128)
     except ValueError:
         return None
     if name in _CRASHES:
         advice = "Native code crashed (a library, or the JVM): look for hs_err and versions that do not fit together."
-        return Cause(ApplicationError, f"The {evidence.role} crashed with {name.name} (exit code {ended.code})", advice)
+        return Cause(ApplicationError, f"{subject} crashed with {name.name} (exit code {code})", advice)
     advice = "Something outside ended it: a person, a shortage of memory on the node, a probe. A retry may fare better."
-    return Cause(
-        ContainerKilledError, f"The {evidence.role} was killed by {name.name} (exit code {ended.code})", advice
-    )
+    return Cause(ContainerKilledError, f"{subject} was killed by {name.name} (exit code {code})", advice)
 
 
 def _application(evidence: Evidence) -> Cause | None:
@@ -237,12 +235,17 @@ def _application(evidence: Evidence) -> Cause | None:
     ended = evidence.exit
     if ended is None or ended.code == 0:
         return None
-    said, advice = error_line(evidence.log)
-    if ended.code == _DRIVER_TIMEOUT_EXIT:
-        advice = "124 is Spark's DriverTimeoutPlugin: raise spark.driver.timeout, or find what takes so long."
-    return Cause(
-        ApplicationError, f"The {evidence.role} ended with exit code {ended.code}{f': {said}' if said else ''}", advice
-    )
+    cause = _application_cause(f"The {evidence.role}", ended.code, evidence.log)
+    if ended.code == _DRIVER_TIMEOUT_EXIT and "driver" in evidence.role:
+        return replace(
+            cause, advice="124 is Spark's DriverTimeoutPlugin: raise spark.driver.timeout, or find what takes so long."
+        )
+    return cause
+
+
+def _application_cause(subject: str, code: int, log: Sequence[str]) -> Cause:
+    said, advice = error_line(log)
+    return Cause(ApplicationError, f"{subject} ended with exit code {code}{f': {said}' if said else ''}", advice)
 
 
 def _vanished(evidence: Evidence) -> Cause | None:
@@ -257,7 +260,7 @@ def _vanished(evidence: Evidence) -> Cause | None:
 
 
 RULES: tuple[Rule, ...] = (
-    _submission, _disrupted, _memory, _image, _executors, _signal, _application, _vanished,
+    _submission, _disrupted, _memory, _image, _executors, _rank, _signal, _application, _vanished,
 )  # fmt: skip
 """In order: the first that knows a cause is believed."""
 
@@ -265,9 +268,10 @@ RULES: tuple[Rule, ...] = (
 def failed_pods(evidence: Evidence) -> list[str]:
     """Return ``name: how it ended`` of each failed executor or worker; of vanished ones, what the job's status kept."""
     found = {}
+    names = {rank.pod["metadata"]["uid"]: rank.name for rank in evidence.ranks}
     for pod in evidence.others:
-        name = pod["metadata"]["name"]
-        words = [word for word, _ in _disruptions(pod)]
+        name = names.get(pod["metadata"]["uid"], pod["metadata"]["name"])
+        words = [word for word, _ in disruptions(pod)]
         ended = container_state(pod, "").get("terminated") or {}
         if words:
             found[name] = f"{name}: {words[0]}"
@@ -287,16 +291,6 @@ def _told_ending(evidence: Evidence, name: str) -> str:
         if name in message and (found := EXIT.search(message)):
             return f"{found[2] or 'Error'} (exit code {found[1]})"
     return "failed"
-
-
-def _disruptions(pod: Manifest | None) -> list[tuple[str, str]]:
-    """Return ``(reason, message)`` of what took a pod off its node: by its status, or by its DisruptionTarget."""
-    status: dict[str, Any] = (pod or {}).get("status") or {}
-    found = [(str(status.get("reason", "")), str(status.get("message", "")))]
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            found.append((str(condition.get("reason", "")), str(condition.get("message", ""))))
-    return [(word, one_line(text)) for word, text in found if word in _EVICTED | _NODE_LOST]
 
 
 def _blocker(evidence: Evidence) -> tuple[str, str]:
@@ -346,9 +340,4 @@ def _telling_line(message: str) -> str:
     return lines[-1][:500] if lines else "no reason is given"
 
 
-def one_line(text: str) -> str:
-    """Return a text without line breaks, at most 500 characters of it."""
-    return " ".join(text.split())[:500]
-
-
-__all__ = ["RULES", "Cause", "classify", "classify_deleted", "classify_expired", "failed_pods", "one_line"]
+__all__ = ["RULES", "Cause", "classify", "classify_deleted", "classify_expired", "failed_pods"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_sparkml.exceptions import ApiError, NotFoundError
+from airflow_provider_sparkml.jobs.endings import Exit, container_exit, container_state, main_container
+from airflow_provider_sparkml.jobs.pods import locate, newest, resolve
+from airflow_provider_sparkml.jobs.ranks import Rank, first_to_fail
 from airflow_provider_sparkml.jobs.warning_events import warnings_of
 from airflow_provider_sparkml.resources.base import LogSource, Manifest, Resource, ResourceRef, Verdict
 from airflow_provider_sparkml.resources.core import POD
@@ -20,22 +23,12 @@ TAIL_LINES = 200
 TAIL_BYTES = 256 * 1024
 _FEWEST_LINES = 5
 _PODS_WITH_EVENTS = 5
+_RANKS = 16
+"""Of how many ranks the log is read when a job has failed."""
 EXIT = re.compile(r"ExitCode: (\d+)(?:, Reason: (\w+))?")
 """How the operator's messages and events tell an exit."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How the main container ended.
-
-    :param code: exit code.
-    :param reason: the kubelet's word for it: ``OOMKilled``, ``Error`` …, or empty.
-    """
-
-    code: int
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +39,13 @@ class Evidence:
     :param obj: its object, as last read.
     :param verdict: what the object said.
     :param container: name of the main container.
-    :param pod: the main pod, ``None`` when there is none any more, or none yet.
+    :param pod: the main pod, ``None`` when there is none any more, or none yet. Of ranks it is the one that failed
+        first.
+    :param rank: what to call the main pod where the kind has ranks.
     :param others: the job's other pods.
     :param events: warning events of the job and its pods, oldest first.
     :param log: the last lines of the main container's log.
+    :param ranks: the ranks of a distributed job, with their logs.
     :param unread: what could not be read, and why.
     """
 
@@ -58,15 +54,17 @@ class Evidence:
     verdict: Verdict
     container: str = ""
     pod: Manifest | None = None
+    rank: str = ""
     others: tuple[Manifest, ...] = ()
     events: tuple[Manifest, ...] = ()
     log: tuple[str, ...] = ()
-    unread: tuple[str, ...] = field(default=())
+    ranks: tuple[Rank, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def role(self) -> str:
         """What to call the main container in a sentence."""
-        return "driver" if "driver" in self.container else self.container or "main container"
+        return self.rank or ("driver" if "driver" in self.container else self.container or "main container")
 
     @property
     def container_state(self) -> dict[str, Any]:
@@ -76,24 +74,11 @@ class Evidence:
     @property
     def exit(self) -> Exit | None:
         """How the main container ended, read from its pod, or from the controller's message when the pod is gone."""
-        ended = self.container_state.get("terminated")
-        if ended:
-            return Exit(int(ended.get("exitCode", 0)), str(ended.get("reason", "")))
+        ended = container_exit(self.pod, self.container)
+        if ended is not None:
+            return ended
         found = EXIT.search(self.verdict.message)
         return Exit(int(found[1]), found[2] or "") if found else None
-
-
-def container_state(pod: Manifest | None, container: str) -> dict[str, Any]:
-    """Return the ``state`` of a container in a pod's status; without a name, of its first. Empty when there is none.
-
-    Sidecars have statuses too, so the container is found by name, never by position (airflow#67934).
-    """
-    statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or []
-    for status in statuses:
-        if not container or status.get("name") == container:
-            state: dict[str, Any] = status.get("state") or {}
-            return state
-    return {}
 
 
 async def gather(
@@ -104,18 +89,58 @@ async def gather(
     What cannot be read is noted and left out: half an answer beats none.
     """
     unread: list[str] = []
-    selector, source = resource.pod_selector(obj), resource.log_source(obj)
-    pods = await _tolerant(_pods(client, ref.namespace, selector, source), [], "pods", unread)
+    source = await _tolerant(resolve(client, ref.namespace, resource.log_source(obj)), None, "pods", unread)
+    pods = await _tolerant(_pods(client, ref.namespace, resource.pod_selector(obj), source), [], "pods", unread)
     main = _main_pod(pods, source, resource.main_container)
-    others = [pod for pod in pods if pod is not main]
+    container = resource.main_container if main is None else main_container(main, resource.main_container)
     if source is None and main is not None:
-        source = LogSource(main["metadata"]["name"], resource.main_container)
-    about = [ref.uid, *(pod["metadata"]["uid"] for pod in [main, *others[:_PODS_WITH_EVENTS]] if pod is not None)]
-    events = await _tolerant(_warnings(client, ref.namespace, about), [], "events", unread)
+        source = LogSource(main["metadata"]["name"], container)
     log = await _tolerant(tail(client, ref.namespace, source), [], "log", unread)
+    rank, ranks = "", await _ranks(client, resource, ref.namespace, pods, unread)
+    first = first_to_fail(ranks) or next((each for each in ranks if each.pod is main), None)
+    if first is not None:
+        rank, main, container, log = first.name, first.pod, first.container, list(first.log)
+    others = [pod for pod in pods if pod is not main]
+    about = [ref.uid, *(pod["metadata"]["uid"] for pod in [main, *others[:_PODS_WITH_EVENTS]] if pod is not None)]
     return Evidence(
-        ref, obj, verdict, resource.main_container, main, tuple(others), tuple(events), tuple(log), tuple(unread)
+        ref,
+        obj,
+        verdict,
+        container=container,
+        pod=main,
+        rank=rank,
+        others=tuple(others),
+        events=tuple(await _tolerant(_warnings(client, ref.namespace, about), [], "events", unread)),
+        log=tuple(log),
+        ranks=tuple(ranks),
+        unread=tuple(unread),
     )
+
+
+async def _ranks(
+    client: KubernetesClient, resource: Resource, namespace: str, pods: list[Manifest], unread: list[str]
+) -> list[Rank]:
+    """Return the ranks of a distributed job with their logs: of very many, those that have not succeeded."""
+    if resource.rank_of is None:
+        return []
+    ranks = [Rank(resource.rank_of(pod), pod, main_container(pod, resource.main_container)) for pod in pods]
+    ranks.sort(key=lambda rank: (not rank.has_failed, _natural(rank.name)))
+    return [
+        replace(
+            rank,
+            log=tuple(
+                await _tolerant(
+                    tail(client, namespace, LogSource(rank.pod["metadata"]["name"], rank.container)), [], "log", unread
+                )
+            ),
+        )
+        for rank in ranks[:_RANKS]
+    ]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what sorts ``worker-10`` behind ``worker-9``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 async def tail(
@@ -136,19 +161,11 @@ async def tail(
         lines //= 6
 
 
-async def read_pod(client: KubernetesClient, namespace: str, name: str) -> Manifest | None:
-    """Return a pod, or ``None`` when there is none."""
-    try:
-        return await client.get(POD, name, namespace)
-    except NotFoundError:
-        return None
-
-
 async def _pods(client: KubernetesClient, namespace: str, selector: str, source: LogSource | None) -> list[Manifest]:
     """Return the job's pods: all by selector where the kind has one, else the main one."""
     if selector:
         return (await client.list(POD, namespace, label_selector=selector)).items
-    pod = await read_pod(client, namespace, source.pod) if source else None
+    pod = await locate(client, namespace, source)
     return [pod] if pod else []
 
 
@@ -175,10 +192,11 @@ def _main_pod(pods: list[Manifest], source: LogSource | None, container: str) ->
         if source is not None and pod["metadata"]["name"] == source.pod:
             return pod
     # Of several, as while a new version is rolled out, the newest.
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
-        if container and any(c.get("name") == container for c in (pod.get("spec") or {}).get("containers") or []):
-            return pod
-    return None
+    return newest(
+        pod
+        for pod in pods
+        if container and any(c.get("name") == container for c in (pod.get("spec") or {}).get("containers") or [])
+    )
 
 
-__all__ = ["EXIT", "Evidence", "Exit", "container_state", "gather", "read_pod", "tail"]
+__all__ = ["EXIT", "Evidence", "gather", "tail"]

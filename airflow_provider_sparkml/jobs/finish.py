@@ -10,10 +10,12 @@ from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, N
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
 from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired
-from airflow_provider_sparkml.jobs.evidence import container_state, gather, read_pod, tail
+from airflow_provider_sparkml.jobs.endings import container_state
+from airflow_provider_sparkml.jobs.evidence import gather, tail
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.log_errors import excerpt
 from airflow_provider_sparkml.jobs.outcome import Outcome
+from airflow_provider_sparkml.jobs.pods import locate, resolve
 from airflow_provider_sparkml.jobs.report import LOG_LINES, report, stub
 from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef
 
@@ -120,11 +122,14 @@ async def read_result(
 
 async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef, obj: Manifest, log: JobLog) -> Any:
     """Return the job's own result; where it cannot be read, the job has succeeded all the same."""
+    in_status = resource.result(obj)
+    if in_status is not None:
+        return in_status
     source = resource.log_source(obj)
     if source is None:
         return None
     try:
-        pod = await read_pod(client, ref.namespace, source.pod)
+        pod = await locate(client, ref.namespace, source)
     except ApiUnavailableError:
         # Nothing is consumed yet: the next try reads it.
         raise
@@ -132,7 +137,7 @@ async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef
         log.warning("The result was not read: %s\nThe connection's user needs the verb `get` on pods.", error)
         return None
     if pod is None:
-        log.warning("The result was not read: pod %s is gone", source.pod)
+        log.warning("The result was not read: pod %s is gone", source.pod or source.selector)
         return None
     message = str((container_state(pod, source.container).get("terminated") or {}).get("message", ""))
     result = parse_result(message)
@@ -146,12 +151,13 @@ async def _show_tail(
 ) -> None:
     """Write the end of the log of a job that was not followed to its end."""
     try:
-        lines = await tail(client, ref.namespace, resource.log_source(obj), LOG_LINES)
+        source = await resolve(client, ref.namespace, resource.log_source(obj))
+        lines = await tail(client, ref.namespace, source, LOG_LINES)
     except ApiError as error:
-        log.info("The end of the driver's log was not read: %s", str(error).splitlines()[0])
+        log.info("The end of the job's log was not read: %s", str(error).splitlines()[0])
         return
     for line in excerpt(lines, LOG_LINES, LOG_LINES):
-        log.info("[driver] %s", line)
+        log.info("[%s] %s", source.label if source else "", line)
 
 
 async def _fail(
@@ -166,7 +172,7 @@ async def _fail(
     """Find the cause, consume and clean up, and raise."""
     ref = outcome.ref
     kept = obj is not None and not outcome.expired and not wants_deletion(on_finish, Phase.FAILED)
-    error = await explain(client, resource, outcome, obj, kept=kept)
+    error = await explain(client, resource, outcome, obj, kept=kept, log=log)
     if obj is not None and outcome.expired:
         # Not marked: if the deletion fails it still runs, and the next try must find it rather than start another.
         await kill(client, ref, log=log)
@@ -178,14 +184,18 @@ async def _fail(
 
 
 async def explain(
-    client: KubernetesClient, resource: Resource, outcome: Outcome, obj: Manifest | None, *, kept: bool
+    client: KubernetesClient, resource: Resource, outcome: Outcome, obj: Manifest | None, *, kept: bool, log: JobLog
 ) -> SparkMLError:
     """Return the exception that says why a job did not succeed, and change nothing.
 
     :param obj: the job's object as it is now, ``None`` when it is gone.
     :param kept: whether the object and its pods will still be there to be looked at.
+    :param log: the task's log: the last lines of every rank of a distributed job.
     """
     evidence = await gather(client, resource, outcome.ref, obj or stub(outcome.ref), outcome.verdict)
+    for rank in evidence.ranks:
+        for line in excerpt(rank.log, LOG_LINES, LOG_LINES):
+            log.info("[%s] %s", rank.name, line)
     if outcome.expired:
         cause = classify_expired(evidence, outcome.expired)
     elif outcome.deleted:

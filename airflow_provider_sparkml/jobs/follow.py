@@ -1,4 +1,4 @@
-"""The driver's log in the task's log: followed while the job runs, bounded in lines, bytes, rate and open streams."""
+"""The job's log in the task's log: followed while the job runs, bounded in lines, bytes, rate and open streams."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 POD_LOG = ApiResource("", "v1", "pods/log", "Pod")
 
 TASK_LINES = 5_000
-"""Most lines of driver log in one task's log while waiting."""
+"""Most lines of a job's log in one task's log while waiting."""
 TASK_BYTES = 2 * 1024 * 1024
-"""Most bytes of driver log read for one task while waiting."""
+"""Most bytes of a job's log read for one task while waiting."""
 FIRST_LINES = 500
 """Where a first look starts: a restarted triggerer does not repeat the whole log."""
 LINE_CHARS = 2_000
@@ -94,10 +94,10 @@ class Position:
         return True
 
 
-class DriverLog:
-    """Follows the log of one job's driver, over reruns and lost streams.
+class FollowedLog:
+    """Follows the log of one job's main container, over reruns and lost streams.
 
-    A stream is opened by :meth:`visit` only, so the rounds bound how often and how many. While the driver writes faster
+    A stream is opened by :meth:`visit` only, so the rounds bound how often and how many. While the job writes faster
     than the task's log takes, the stream is simply not read: TCP holds the rest at the API server, at no cost here.
     """
 
@@ -183,7 +183,7 @@ class DriverLog:
         except ForbiddenError as error:
             self._off = True
             self._log.warning(
-                "The driver's log cannot be followed: %s\n%s", error, advise(error, "get", POD_LOG, self._ref.namespace)
+                "The job's log cannot be followed: %s\n%s", error, advise(error, "get", POD_LOG, self._ref.namespace)
             )
         except ApiError:
             # Not started yet, already gone, or the API server is away: the next visit tries again.
@@ -217,7 +217,8 @@ class DriverLog:
             await self._wait_for_token()
             self._pause = _FIRST_PAUSE
             self._lines += 1
-            self._log.info("[driver] %s", text if len(text) <= LINE_CHARS else f"{text[:LINE_CHARS]}… (cut)")
+            label = self._source.label if self._source is not None else ""
+            self._log.info("[%s] %s", label, text if len(text) <= LINE_CHARS else f"{text[:LINE_CHARS]}… (cut)")
         return not self._is_spent()
 
     def _is_spent(self) -> bool:
@@ -227,7 +228,7 @@ class DriverLog:
         if not self._off and self._source is not None:
             self._off = True
             self._log.warning(
-                "The driver's log is long: following stops after %d lines, its end is shown when the job ends. All of "
+                "The job's log is long: following stops after %d lines, its end is shown when the job ends. All of "
                 "it: kubectl logs -n %s %s -c %s",
                 self._lines, self._ref.namespace, self._source.pod, self._source.container,
             )  # fmt: skip
@@ -245,4 +246,4 @@ class DriverLog:
         self._tokens -= 1
 
 
-__all__ = ["DriverLog", "Position", "split_timestamp"]
+__all__ = ["FollowedLog", "Position", "split_timestamp"]

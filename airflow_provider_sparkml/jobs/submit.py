@@ -18,7 +18,7 @@ from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, mark_consumed, wants_deletion
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.resources import naming
-from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -75,9 +75,12 @@ async def submit(
         predecessors = await chain.objects()
         live = await chain.settle(predecessors)
         if live is not None:
-            return chain.adopt(live)
-        submission = await chain.create(max((naming.ordinal_of(item) for item in predecessors), default=0) + 1)
+            submission: Submission | None = chain.adopt(live)
+        else:
+            submission = await chain.create(max((naming.ordinal_of(item) for item in predecessors), default=0) + 1)
         if submission is not None:
+            # Also beside an adopted job: its creator may have died before it came to this.
+            await _add_companions(client, resource, submission.obj, namespace)
             return submission
     raise ConflictError(
         f"another process keeps taking the names for this task's {resource.api.kind} in namespace {namespace}"
@@ -175,7 +178,7 @@ class _Chain:
                 except NotFoundError:
                     return None
                 if not naming.is_ours(obj, self.identity):
-                    raise NameTakenError(_taken(obj, self.resource, self.namespace)) from None
+                    raise NameTakenError(_taken(obj, self.resource.api, self.namespace)) from None
                 if naming.is_consumed(obj) or obj["metadata"].get("deletionTimestamp"):
                     # It ended after our list: its name is spent.
                     ordinal += 1
@@ -213,15 +216,36 @@ class _Chain:
             await delete_job(self.client, self.resource, ResourceRef.of(obj), self.log)
 
 
-def _taken(obj: Manifest, resource: Resource, namespace: str) -> str:
+async def _add_companions(client: KubernetesClient, resource: Resource, job: Manifest, namespace: str) -> None:
+    """Create what the job needs beside it; each belongs to the job and goes with it.
+
+    :raises NameTakenError: somebody else's object has the name of one.
+    """
+    owner = {"apiVersion": resource.api.api_version, "kind": resource.api.kind, "blockOwnerDeletion": True}
+    owner |= {key: job["metadata"][key] for key in ("name", "uid")}
+    for api, manifest in resource.companions(job):
+        metadata = {**manifest["metadata"], "namespace": namespace, "ownerReferences": [owner]}
+        metadata["labels"] = {**(metadata.get("labels") or {}), naming.MANAGED_BY: naming.PREFIX}
+        try:
+            with explained("create", api, namespace):
+                await client.create(api, {**manifest, "metadata": metadata}, namespace, field_validation="Strict")
+        except AlreadyExistsError:
+            with explained("get", api, namespace):
+                there = await client.get(api, metadata["name"], namespace)
+            owners = there["metadata"].get("ownerReferences") or []
+            if owner["uid"] not in (each["uid"] for each in owners):
+                raise NameTakenError(_taken(there, api, namespace)) from None
+
+
+def _taken(obj: Manifest, api: ApiResource, namespace: str) -> str:
     """Return the message for a name that somebody else holds."""
     metadata = obj["metadata"]
     owner = (metadata.get("labels") or {}).get("app.kubernetes.io/managed-by", "nobody known")
     return (
-        f"{resource.api.kind} {namespace}/{metadata['name']} exists and is not this task's "
+        f"{api.kind} {namespace}/{metadata['name']} exists and is not this task's "
         f"(created {metadata.get('creationTimestamp', 'at an unknown time')}, managed by {owner})\n"
         f"Set another metadata.name, or delete it: "
-        f"kubectl delete {resource.api.full_name} -n {namespace} {metadata['name']}"
+        f"kubectl delete {api.full_name} -n {namespace} {metadata['name']}"
     )
 
 

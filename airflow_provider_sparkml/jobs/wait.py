@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
-from airflow_provider_sparkml.jobs.follow import DriverLog
+from airflow_provider_sparkml.jobs.follow import FollowedLog
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
+from airflow_provider_sparkml.jobs.pods import locate, resolve
 from airflow_provider_sparkml.jobs.progress import Progress
 from airflow_provider_sparkml.jobs.rounds import Rounds, rounds
 from airflow_provider_sparkml.jobs.warning_events import WarningEvents
@@ -27,7 +28,6 @@ from airflow_provider_sparkml.resources.base import (
     ResourceRef,
     Verdict,
 )
-from airflow_provider_sparkml.resources.core import POD
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -69,7 +69,7 @@ async def wait(
     :param resource: the kind.
     :param ref: the job.
     :param deadlines: when to give up. The job is left as it is then: :func:`~.finish.finish` deletes it.
-    :param log: the task's log: phase changes, warning events, the driver's log, progress.
+    :param log: the task's log: phase changes, warning events, the main container's log, progress.
     :param on_change: awaited with the object whenever its phase, its run or its facts have changed, at the end too;
         what it raises ends the wait.
     :return: how it ended; a failed job is an outcome too.
@@ -113,8 +113,25 @@ class WatchedJob:
     """One job as one wait knows it; small, since a triggerer holds a thousand."""
 
     __slots__ = (
-        "_client", "_created", "_deadlines", "_driver_log", "_events", "_events_due", "_facts", "_hinted", "_known",
-        "_log", "_on_change", "_pod", "_progress", "_rest", "_source", "_told", "_verdict", "ref", "resource",
+        "_client",
+        "_created",
+        "_deadlines",
+        "_events",
+        "_events_due",
+        "_facts",
+        "_followed",
+        "_hinted",
+        "_known",
+        "_log",
+        "_on_change",
+        "_pod",
+        "_progress",
+        "_rest",
+        "_source",
+        "_told",
+        "_verdict",
+        "ref",
+        "resource",
         "rounds",
     )  # fmt: skip
 
@@ -146,7 +163,7 @@ class WatchedJob:
         self._hinted = False
         self._pod = ("", "")
         # Made in the first visit that needs them: in a crowd most waits never do.
-        self._driver_log: DriverLog | None = None
+        self._followed: FollowedLog | None = None
         self._progress: Progress | None = None
         self._events: WarningEvents | None = None
 
@@ -202,10 +219,14 @@ class WatchedJob:
         await self._visit_events(verdict)
         if verdict.phase is not Phase.RUNNING:
             return
-        if self._driver_log is None or self._progress is None:
-            self._driver_log = DriverLog(self._client, self.ref, self.rounds, self._log)
+        if self._followed is None or self._progress is None:
+            self._followed = FollowedLog(self._client, self.ref, self.rounds, self._log)
             self._progress = Progress(self._client, self.ref.namespace, self._log)
-        await self._driver_log.visit(verdict.submission_id, self._source)
+        try:
+            source = await resolve(self._client, self.ref.namespace, self._source)
+        except ApiError:
+            source = None
+        await self._followed.visit(verdict.submission_id, source)
         await self._progress.visit(verdict.submission_id, await self._rest_address(verdict))
 
     async def _rest_address(self, verdict: Verdict) -> tuple[str, int] | None:
@@ -234,14 +255,14 @@ class WatchedJob:
 
     async def finish(self, outcome: Outcome) -> Outcome:
         """Read the followed log to its end, and return the outcome with that noted."""
-        if self._driver_log is None or outcome.deleted:
+        if self._followed is None or outcome.deleted:
             return outcome
-        return replace(outcome, log_shown=await self._driver_log.finish())
+        return replace(outcome, log_shown=await self._followed.finish())
 
     async def close(self) -> None:
         """End the log stream, if one is open."""
-        if self._driver_log is not None:
-            await self._driver_log.close()
+        if self._followed is not None:
+            await self._followed.close()
 
     async def _read(self) -> Manifest | None:
         """Ask the API server itself for the job; ``None`` when it is gone."""
@@ -266,8 +287,10 @@ class WatchedJob:
         key = f"{self._verdict.submission_id}/{source.pod}"
         if self._pod[0] != key:
             try:
-                pod = await self._client.get(POD, source.pod, self.ref.namespace)
+                pod = await locate(self._client, self.ref.namespace, source)
             except ApiError:
+                pod = None
+            if pod is None:
                 # Not there yet, or not ours to read: the job's own events remain.
                 return ""
             self._pod = (key, pod["metadata"]["uid"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 OnFinish = Literal["delete", "delete_on_success", "keep"]
 """What becomes of a job's object after its end."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
 class JobOperator(DeferringOperator):
     """Submits a job, waits for its end without holding a worker, and returns what is worth knowing.
 
-    :param application: the manifest: an object of the kind's builder, a mapping, a path to a YAML or JSON file
+    :param job: the manifest: an object of the kind's builder, a mapping, a path to a YAML or JSON file
         (absolute, or below the DAG's folder or ``template_searchpath``), or YAML text. All of it is templated.
     :param namespace: the Kubernetes namespace; by default the manifest's, else the connection's, else ``default``.
         Templated.
@@ -39,26 +40,38 @@ class JobOperator(DeferringOperator):
     :param startup_timeout: how long it may then take until it runs; likewise.
     :param on_finish: what becomes of the job's object: ``delete`` it, ``delete_on_success``, or ``keep`` it.
     :param labels: labels to add to the manifest's. Templated.
+    :param queue_name: the Kueue LocalQueue that admits the job, as its label ``kueue.x-k8s.io/queue-name``
+        (https://kueue.sigs.k8s.io/docs/tasks/run/). Templated.
+    :param checkpoint_uri: where the program keeps its checkpoints; it reads this from ``SPARKML_CHECKPOINT_URI`` in
+        every container. On a retry, and only then, ``SPARKML_RESUME_FROM`` has it too: the program goes on from the
+        newest whole checkpoint there, or from the start where there is none. A task that was cleared starts anew. In
+        the result as ``checkpoint_uri``. Templated.
 
     ``execution_timeout`` of Airflow's is counted from the start of the try, deferred or not, and ends the job too.
     """
 
-    template_fields = ("application", "namespace", "labels", "kubernetes_conn_id")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"application": "yaml", "labels": "json"}
-    manifest_field = "application"
+    template_fields: Sequence[str] = (
+        "job", "namespace", "labels", "queue_name", "checkpoint_uri", "kubernetes_conn_id",
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml", "labels": "json"}
+    manifest_field = "job"
 
     def __init__(
         self,
         *,
-        application: Any,
+        job: Any,
         namespace: str | None = None,
         queue_timeout: timedelta | float | None = None,
         on_finish: OnFinish = "delete",
         labels: Mapping[str, str] | None = None,
+        queue_name: str | None = None,
+        checkpoint_uri: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(namespace=namespace, labels=labels, **kwargs)
-        self.application = self.plain(application)
+        setattr(self, self.manifest_field, self.plain(job))
+        self.queue_name = queue_name
+        self.checkpoint_uri = checkpoint_uri
         self.queue_timeout = timeout_seconds("queue_timeout", queue_timeout)
         if on_finish not in get_args(OnFinish):
             raise InvalidManifestError(f"on_finish is {on_finish!r}: set it to one of {', '.join(get_args(OnFinish))}")
@@ -69,9 +82,9 @@ class JobOperator(DeferringOperator):
         """Submit the job, or adopt the live one of this chain of attempts."""
         from airflow_provider_sparkml.jobs.submit import submit
 
-        manifest = self.manifest()
-        namespace = await self.namespace_of(cluster, manifest)
         identity = task_identity(context)
+        manifest = self._with_checkpoints(self.manifest(), identity)
+        namespace = await self.namespace_of(cluster, manifest)
         if identity.max_tries != self.retries:
             await self._delete_orphans(cluster, identity, namespace)
         return await submit(
@@ -98,9 +111,29 @@ class JobOperator(DeferringOperator):
         """Return the result dict, or raise why there is none; consume and clean up."""
         from airflow_provider_sparkml.jobs.finish import finish
 
-        return await finish(
+        result = await finish(
             cluster.client, self.trigger_class.resource, outcome, on_finish=self.on_finish, log=self.log
         )
+        return result | {"checkpoint_uri": self.checkpoint_uri} if self.checkpoint_uri else result
+
+    def manifest(self) -> Manifest:
+        """Return the manifest that the rendered fields give, with the queue's label."""
+        manifest = super().manifest()
+        if self.queue_name:
+            metadata = manifest.setdefault("metadata", {})
+            metadata["labels"] = {**(metadata.get("labels") or {}), QUEUE_LABEL: self.queue_name}
+        return manifest
+
+    def _with_checkpoints(self, manifest: Manifest, identity: naming.TaskIdentity) -> Manifest:
+        """Return the manifest with the variables that tell the program where its checkpoints are."""
+        if not self.checkpoint_uri:
+            return manifest
+        env = {"SPARKML_CHECKPOINT_URI": self.checkpoint_uri}
+        # Clearing a task sets max_tries to the tries so far and `retries` more: then a chain of attempts begins.
+        if identity.try_number > identity.max_tries - (self.retries or 0) + 1:
+            env["SPARKML_RESUME_FROM"] = self.checkpoint_uri
+            self.log.info("This is a retry: the program may go on from %s", self.checkpoint_uri)
+        return self.trigger_class.resource.with_env(manifest, env)
 
     async def abandon(self, cluster: Cluster, context: Context) -> None:
         """Delete this task's job, wherever it was broken off; one that has succeeded is left for a retry to take."""

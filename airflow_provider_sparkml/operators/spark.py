@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
 from airflow_provider_sparkml.operators.job import JobOperator
 from airflow_provider_sparkml.triggers.spark import SparkApplicationTrigger
@@ -19,7 +21,10 @@ class SparkApplicationOperator(JobOperator):
     back as ``result`` in the returned dict, next to ``name``, ``namespace``, ``uid``, ``phase``, ``attempts``,
     ``spark_application_id``, ``submission_id``, ``driver_pod``, ``started_at``, ``finished_at`` and ``ui_url``.
 
-    Parameters: see :class:`~airflow_provider_sparkml.operators.job.JobOperator`.
+    :param application: the manifest: a ``SparkApplication`` builder's object, a mapping, a path to a YAML or JSON file
+        (absolute, or below the DAG's folder or ``template_searchpath``), or YAML text. All of it is templated.
+
+    All other parameters: see :class:`~airflow_provider_sparkml.operators.job.JobOperator`.
 
     .. code-block:: python
 
@@ -41,8 +46,14 @@ class SparkApplicationOperator(JobOperator):
         )
     """
 
+    template_fields = ("application", *(field for field in JobOperator.template_fields if field != "job"))
+    template_fields_renderers: ClassVar[dict[str, str]] = {"application": "yaml", "labels": "json"}
+    manifest_field = "application"
     trigger_class = SparkApplicationTrigger
     operator_extra_links = (SparkUILink(), SparkHistoryLink())
+
+    def __init__(self, *, application: Any, **kwargs: Any) -> None:
+        super().__init__(job=application, **kwargs)
 
 
 __all__ = ["SparkApplicationOperator"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
-from airflow_provider_sparkml.exceptions import UnknownResourceError
+from airflow_provider_sparkml.exceptions import InvalidManifestError, UnknownResourceError
 
 Manifest = dict[str, Any]
 """A Kubernetes object as parsed from JSON or YAML."""
@@ -29,6 +29,12 @@ def plain(value: Any) -> Any:
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that say something: not empty and not ``False``."""
     return {name: value for name, value in fields.items() if value}
+
+
+def merge_env(entries: Iterable[Mapping[str, Any]] | None, env: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return a container's ``env`` with these variables in it; they win over those of the same name."""
+    kept = [dict(entry) for entry in entries or () if entry.get("name") not in env]
+    return [*kept, *({"name": name, "value": value} for name, value in env.items())]
 
 
 class Phase(StrEnum):
@@ -164,12 +170,16 @@ class ResourceRef:
 class LogSource:
     """Where a job's own log is to be read.
 
-    :param pod: name of the pod.
+    :param pod: name of the pod; empty where only its labels are known.
     :param container: name of the container in it.
+    :param label: what its lines begin with in the task's log: ``driver``, ``launcher``, ``worker-0``.
+    :param selector: label selector of the pod where its name is not known; of several, the newest counts.
     """
 
     pod: str
     container: str
+    label: str = "main"
+    selector: str = ""
 
 
 def _as_it_is(manifest: Manifest) -> Manifest:
@@ -196,6 +206,27 @@ def _no_selector(obj: Manifest) -> str:
     return ""
 
 
+def _no_result(obj: Manifest) -> Any:
+    """Have nothing in the status that is a result."""
+    return None
+
+
+def _no_companions(obj: Manifest) -> list[tuple[ApiResource, Manifest]]:
+    """Need nothing beside the job."""
+    return []
+
+
+def _no_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
+    """Take no environment.
+
+    :raises InvalidManifestError: always.
+    """
+    raise InvalidManifestError(
+        f"{manifest.get('kind')} has no place for {', '.join(env)}: leave out checkpoint_uri, "
+        "or set them in the manifest"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One kind, described once as data and pure functions; operators, sensors, triggers and cleanup share it.
@@ -208,6 +239,12 @@ class Resource:
     :param facts: its object → the kind's own entries of the XCom result.
     :param pod_selector: its object → label selector of all the job's pods, for diagnosis.
     :param main_container: name of the container whose exit code is the job's.
+    :param rank_of: a pod of the job → what to call it: ``worker-1``, ``launcher``. Kinds that have it run ranks side by
+        side: the one that failed first tells why the job did.
+    :param result: its object → the job's result where the status has it; by default the termination message is.
+    :param companions: its object as created → type and manifest of what the job needs beside it; these are created
+        after it, belong to it by owner reference, and go with it.
+    :param with_env: a manifest and variables → a copy in which all containers of the job have them; ours win.
     :param progress: its object → ``(pod, port)`` of Spark's REST API, when it has one.
     """
 
@@ -219,6 +256,10 @@ class Resource:
     facts: Callable[[Manifest], dict[str, Any]] = _no_facts
     pod_selector: Callable[[Manifest], str] = _no_selector
     main_container: str = ""
+    rank_of: Callable[[Manifest], str] | None = None
+    result: Callable[[Manifest], Any] = _no_result
+    companions: Callable[[Manifest], list[tuple[ApiResource, Manifest]]] = _no_companions
+    with_env: Callable[[Manifest, Mapping[str, str]], Manifest] = _no_env
     progress: Callable[[Manifest], tuple[str, int] | None] = field(default=lambda obj: None)
 
 
@@ -262,6 +303,7 @@ __all__ = [
     "Resource",
     "ResourceRef",
     "Verdict",
+    "merge_env",
     "plain",
     "present",
     "register",

@@ -17,6 +17,7 @@ from airflow_provider_sparkml.resources.base import (
     Phase,
     Resource,
     Verdict,
+    merge_env,
     register,
 )
 from airflow_provider_sparkml.resources.spark_builders import (
@@ -94,7 +95,7 @@ def log_source(obj: Manifest) -> LogSource | None:
     A rerun clears the name, so this is to be read anew after every change of ``submissionID``.
     """
     pod = _driver_info(obj).get("podName") or ""
-    return LogSource(pod, DRIVER_CONTAINER) if pod else None
+    return LogSource(pod, DRIVER_CONTAINER, "driver") if pod else None
 
 
 def facts(obj: Manifest) -> dict[str, Any]:
@@ -132,6 +133,16 @@ def progress(obj: Manifest) -> tuple[str, int] | None:
         return None
     port = str(conf.get("spark.ui.port", UI_PORT))
     return pod, int(port) if port.isdigit() else UI_PORT
+
+
+def with_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
+    """Return a copy in which driver and executors have these variables."""
+    spec = dict(manifest.get("spec") or {})
+    for role in ("driver", "executor"):
+        own = dict(spec.get(role) or {})
+        own["env"] = merge_env(own.get("env"), env)
+        spec[role] = own
+    return {**manifest, "spec": spec}
 
 
 def _driver_info(obj: Manifest) -> Mapping[str, Any]:
@@ -181,6 +192,7 @@ SPARK_APPLICATION = register(
         facts=facts,
         pod_selector=pod_selector,
         main_container=DRIVER_CONTAINER,
+        with_env=with_env,
         progress=progress,
     )
 )

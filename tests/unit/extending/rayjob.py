@@ -31,5 +31,4 @@ class RayJobTrigger(JobTrigger):
 
 
 class RayJobOperator(JobOperator):
-    resource = RAY_JOB
     trigger_class = RayJobTrigger

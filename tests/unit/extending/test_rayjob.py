@@ -39,9 +39,9 @@ def test_its_status_is_read(example: dict[str, Any], status: dict[str, str] | No
 
 def test_its_operator_takes_a_manifest_like_any_other(example: dict[str, Any]) -> None:
     manifest = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "r"}, "spec": {}}
-    operator = example["RayJobOperator"](task_id="ray", application=manifest, namespace="ns")
+    operator = example["RayJobOperator"](task_id="ray", job=manifest, namespace="ns")
     assert operator.manifest() == manifest
-    assert operator.trigger_class.resource is operator.resource
+    assert operator.trigger_class.resource is example["RAY_JOB"]
 
 
 def test_it_stays_one_short_module() -> None:

@@ -7,7 +7,8 @@ import pytest
 from airflow_provider_sparkml import exceptions
 from airflow_provider_sparkml.exceptions import PermanentError, RetryableError
 from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired, failed_pods
-from airflow_provider_sparkml.jobs.evidence import Evidence, Exit
+from airflow_provider_sparkml.jobs.endings import Exit
+from airflow_provider_sparkml.jobs.evidence import Evidence
 from airflow_provider_sparkml.resources.base import Phase, ResourceRef, Verdict
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER, SPARK_APPLICATION
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_sparkml.jobs import follow
 from airflow_provider_sparkml.jobs import rounds as rounds_module
-from airflow_provider_sparkml.jobs.follow import DriverLog, Position, split_timestamp
+from airflow_provider_sparkml.jobs.follow import FollowedLog, Position, split_timestamp
 from airflow_provider_sparkml.jobs.rounds import Rounds
 from airflow_provider_sparkml.resources.base import LogSource, ResourceRef
 
@@ -73,13 +73,13 @@ def test_lines_a_little_out_of_order_within_a_stream_are_not_lost():
     assert [position.is_new(str(at), at) for at in (10, 30, 20, 40)] == [True] * 4
 
 
-SOURCE = LogSource("etl-1-driver", "spark-kubernetes-driver")
+SOURCE = LogSource("etl-1-driver", "spark-kubernetes-driver", "driver")
 REF = ResourceRef("sparkoperator.k8s.io/v1beta2", "SparkApplication", "team-a", "etl-1", "uid-1")
 
 
 @pytest.fixture
 async def followed(client, told):
-    log = DriverLog(client, REF, Rounds(), told)
+    log = FollowedLog(client, REF, Rounds(), told)
     yield log
     await log.close()
 
@@ -200,7 +200,7 @@ async def test_no_more_streams_than_the_loop_may_have(client, log_server, told, 
     monkeypatch.setattr(rounds_module, "LIVE", 2)
     calls = Rounds()
     log_server.write("hello")
-    logs = [DriverLog(client, REF, calls, told) for _ in range(5)]
+    logs = [FollowedLog(client, REF, calls, told) for _ in range(5)]
     for log in logs:
         await log.visit("s1", SOURCE)
     await until(lambda: len(told.driver) == 2)

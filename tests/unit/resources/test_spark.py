@@ -182,7 +182,7 @@ def test_the_log_is_the_drivers_and_follows_a_rerun() -> None:
     assert SPARK_APPLICATION.log_source(application("SUBMITTED")) is None
     assert SPARK_APPLICATION.log_source(application("PENDING_RERUN", driverInfo={})) is None
     running = application("RUNNING", driverInfo={"podName": "pi-driver"})
-    assert SPARK_APPLICATION.log_source(running) == LogSource("pi-driver", DRIVER_CONTAINER)
+    assert SPARK_APPLICATION.log_source(running) == LogSource("pi-driver", DRIVER_CONTAINER, "driver")
 
 
 def test_facts_are_strings_even_when_nothing_is_known() -> None:

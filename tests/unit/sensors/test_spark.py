@@ -18,6 +18,7 @@ from airflow_provider_sparkml.jobs.outcome import Outcome
 from airflow_provider_sparkml.resources.base import ResourceRef
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION, SparkApplication
 from airflow_provider_sparkml.sensors.spark import SparkApplicationSensor
+from airflow_provider_sparkml.triggers.spark import SparkApplicationSensorTrigger
 
 MANIFEST = {
     **SparkApplication(image="i:1", main_application_file="local:///a.py").to_manifest(),
@@ -145,9 +146,7 @@ def test_a_missing_crd_is_an_error_at_once(
 ) -> None:
     from dataclasses import replace
 
-    from airflow_provider_sparkml.sensors import spark
-
     missing = replace(SPARK_APPLICATION, api=replace(SPARK_APPLICATION.api, group="no.such.group"))
-    monkeypatch.setattr(spark, "SPARK_APPLICATION", missing)
+    monkeypatch.setattr(SparkApplicationSensorTrigger, "resource", missing)
     with pytest.raises(ResourceTypeNotFoundError):
         sensor(deferrable=deferrable).execute(task_context())
