@@ -126,9 +126,9 @@ class Airflow:
         SIGINT to ``standalone`` is the way it ends its components (SIGTERM leaves them behind).
         """
         processes = self.processes()
-        for process in processes:
-            if process.pid == os.getsid(process.pid):
-                process.send_signal(signal.SIGINT)
+        for leader in [process for process in processes if process.pid == self._session()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                leader.send_signal(signal.SIGINT)
         _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
         for process in [*alive, *self.processes()]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -140,18 +140,20 @@ class Airflow:
 
     def processes(self) -> list[psutil.Process]:
         """Return its processes, whoever started them: the members of the session it was started in."""
-        try:
-            session, booted = json.loads((self.home / SESSION).read_text())
-        except FileNotFoundError:
-            return []
-        if booted != psutil.boot_time():
-            return []  # the number may be anybody's by now
-        found = []
-        for pid in psutil.pids():
+        session, found = self._session(), []
+        for pid in psutil.pids() if session else ():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getsid(pid) == session:
                     found.append(psutil.Process(pid))
         return found
+
+    def _session(self) -> int | None:
+        """Return the number of the session it was started in; ``None`` if it was not, or before the last boot."""
+        try:
+            session, booted = json.loads((self.home / SESSION).read_text())
+        except FileNotFoundError:
+            return None
+        return int(session) if booted == psutil.boot_time() else None  # the number may be anybody's by now
 
 
 class AirflowApi:

@@ -128,6 +128,23 @@ def _parse(body: bytes) -> Any:
         return body.decode(errors="replace")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares costly fixtures when tests run side by side, and begin with what takes longest.
+
+    The system tests share one Airflow; the tests of any other file share its module's fixtures.
+    """
+    folder = Path(__file__).parent
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return "system" not in item.path.relative_to(folder).parts, "spark" not in item.keywords
+
+    for item in items:
+        path = item.path.relative_to(folder)
+        item.add_marker(pytest.mark.xdist_group("system" if path.parts[0] == "system" else path.as_posix()))
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApiServer]:
     """A Kubernetes API server shared by all tests; keep to your own `namespace`. It must stay up."""
