@@ -88,8 +88,8 @@ def through_airflow(api: AirflowApi, dag_id: str) -> dict[str, float]:
     if state != "success":
         raise SystemExit(f"{dag_id}: {state}: {json.dumps(api.task_log(instance)[-3:])}")
     times = {"wall": wall, "to_task_start": moment(instance["start_date"]) - began}
-    result = api.result(instance)
     if dag_id == "ours":
+        result = api.result(dag_id, run_id, "pi")
         times["to_spark_submit"] = moment(result["started_at"]) - began
         times["spark_submitted_to_end"] = moment(result["finished_at"]) - moment(result["started_at"])
         times["end_to_task_success"] = moment(instance["end_date"]) - moment(result["finished_at"])
