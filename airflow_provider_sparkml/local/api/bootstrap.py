@@ -19,9 +19,12 @@ _ALL = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update", *_READ]
 _WORK = {
-    "apiGroups": ["", "apps", "batch", "networking.k8s.io", "policy", "sparkoperator.k8s.io", "serving.kserve.io"],
+    "apiGroups": [
+        "", "apps", "batch", "networking.k8s.io", "policy",
+        "sparkoperator.k8s.io", "serving.kserve.io", "kubeflow.org", "trainer.kubeflow.org",
+    ],
     "resources": ["*"],
-}
+}  # fmt: skip
 
 CLUSTER_ROLES: dict[str, list[Manifest]] = {
     "cluster-admin": [_ALL, {"nonResourceURLs": ["*"], "verbs": ["*"]}],

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions that every local cluster starts with: Spark's and KServe's."""
+"""The CustomResourceDefinitions that every local cluster starts with: Spark's, KServe's and those of training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ _AGE = _column("Age", ".metadata.creationTimestamp", "date")
 
 
 def _definition(
-    api: ApiResource, short_name: str, columns: list[dict[str, str]], schema: dict[str, Any], models: str = ""
+    api: ApiResource,
+    short_name: str,
+    columns: list[dict[str, str]],
+    schema: dict[str, Any],
+    *,
+    models: str = "",
+    categories: tuple[str, ...] = (),
 ) -> Manifest:
     kind, plural, group = api.kind, api.plural, api.group
     names = {
@@ -26,7 +32,8 @@ def _definition(
         "listKind": f"{kind}List",
         "plural": plural,
         "singular": kind.lower(),
-        "shortNames": [short_name],
+        **({"shortNames": [short_name]} if short_name else {}),
+        **({"categories": list(categories)} if categories else {}),
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -35,7 +42,7 @@ def _definition(
         "spec": {
             "group": group,
             "names": names,
-            "scope": "Namespaced",
+            "scope": "Namespaced" if api.namespaced else "Cluster",
             "versions": [
                 {
                     "name": api.version,
@@ -92,7 +99,30 @@ _INFERENCE_SERVICE: dict[str, Any] = {
 """An InferenceService as far as the local cluster serves it; the pods' specs in it are not looked into."""
 
 _SPARK = "sparkoperator.k8s.io"
+_TRAINER = "trainer.kubeflow.org"
+_KUBEFLOW = "kubeflow.org"
+OWN = "airflow-provider-sparkml"
+"""Package whose ``training_schemas`` describe the kinds that no small published package has models of."""
 _STATE = _column("Status", ".status.applicationState.state")
+_LAST = ".status.conditions[-1:]"
+
+
+def _kubeflow(version: str, plural: str, kind: str) -> Manifest:
+    """Return the definition of a kind of training job; the columns are those of the training operator."""
+    columns = [_column("State", f"{_LAST}.type")]
+    return _definition(ApiResource(_KUBEFLOW, version, plural, kind), "", columns, ANYTHING, models=f"{OWN}:{kind}")
+
+
+def _katib(plural: str, kind: str, *columns: dict[str, str]) -> Manifest:
+    shown = [_column("Type", f"{_LAST}.type"), _column("Status", f"{_LAST}.status"), *columns]
+    api = ApiResource(_KUBEFLOW, "v1beta1", plural, kind)
+    return _definition(api, "", shown, ANYTHING, models=f"{OWN}:{kind}", categories=("all", "kubeflow", "katib"))
+
+
+def _trainer(plural: str, kind: str, *columns: dict[str, str], namespaced: bool = True) -> Manifest:
+    api = ApiResource(_TRAINER, "v1alpha1", plural, kind, namespaced)
+    return _definition(api, "", list(columns), ANYTHING, models=f"kubeflow-trainer-api:TrainerV1alpha1{kind}")
+
 
 DEFINITIONS: tuple[Manifest, ...] = (
     _definition(
@@ -104,7 +134,7 @@ DEFINITIONS: tuple[Manifest, ...] = (
             _column("Start", ".status.lastSubmissionAttemptTime"),
             _column("Finish", ".status.terminationTime"),
         ],
-        ANYTHING, "kubeflow-spark-api:SparkV1beta2SparkApplication",
+        ANYTHING, models="kubeflow-spark-api:SparkV1beta2SparkApplication",
     ),
     _definition(
         ApiResource(_SPARK, "v1beta2", "scheduledsparkapplications", "ScheduledSparkApplication"), "scheduledsparkapp",
@@ -114,12 +144,12 @@ DEFINITIONS: tuple[Manifest, ...] = (
             _column("Last Run", ".status.lastRun", "date"),
             _column("Last Run Name", ".status.lastRunName"),
         ],
-        ANYTHING, "kubeflow-spark-api:SparkV1beta2ScheduledSparkApplication",
+        ANYTHING, models="kubeflow-spark-api:SparkV1beta2ScheduledSparkApplication",
     ),
     _definition(
         ApiResource(_SPARK, "v1alpha1", "sparkconnects", "SparkConnect"), "sparkconn",
         [_column("Status", ".status.state")],
-        ANYTHING, "kubeflow-spark-api:SparkV1alpha1SparkConnect",
+        ANYTHING, models="kubeflow-spark-api:SparkV1alpha1SparkConnect",
     ),
     _definition(
         ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"), "isvc",
@@ -129,5 +159,16 @@ DEFINITIONS: tuple[Manifest, ...] = (
         ],
         _INFERENCE_SERVICE,
     ),
+    _kubeflow("v2beta1", "mpijobs", "MPIJob"),  # the training operator's, v1, is another that only one can be of
+    _kubeflow("v1", "pytorchjobs", "PyTorchJob"),
+    _kubeflow("v1", "tfjobs", "TFJob"),
+    _kubeflow("v1", "xgboostjobs", "XGBoostJob"),
+    _trainer("trainjobs", "TrainJob", _column("State", f"{_LAST}.type")),
+    _trainer("clustertrainingruntimes", "ClusterTrainingRuntime", namespaced=False),
+    _trainer("trainingruntimes", "TrainingRuntime"),
+    _katib("experiments", "Experiment"),
+    _katib("suggestions", "Suggestion", _column("Requested", ".spec.requests"),
+           _column("Assigned", ".status.suggestionCount")),
+    _katib("trials", "Trial"),
 )  # fmt: skip
 """What is created at a cluster's first start; whoever applies another definition of the same name replaces it."""

@@ -88,7 +88,7 @@ def _column(column: dict[str, Any]) -> Column:
     return Column(column["name"], read, column["type"], column.get("priority", 0), column.get("description", ""))
 
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[\?\(@\.([^=]+)==\s*['\"]([^'\"]*)['\"]\)\]|\[(\d+|\*)\]|\['([^']+)'\]")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[\?\(@\.([^=]+)==\s*['\"]([^'\"]*)['\"]\)\]|\[(\d+|\*|-1:)\]|\['([^']+)'\]")
 
 
 def _json_path(path: str) -> Callable[[Manifest], Any]:
@@ -103,6 +103,8 @@ def _json_path(path: str) -> Callable[[Manifest], Any]:
                 return None
             elif key:
                 obj = next((item for item in obj if str(item.get(key)) == wanted), None)
+            elif index == "-1:":
+                obj = obj[-1] if obj else None
             else:
                 obj = obj[int(index)] if index.isdigit() and int(index) < len(obj) else None
             if obj is None:

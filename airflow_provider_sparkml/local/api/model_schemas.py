@@ -19,7 +19,7 @@ from airflow_provider_sparkml.local.api.status import StatusError
 from airflow_provider_sparkml.local.api.types import Schema
 
 _GENERATOR = Path(__file__).with_name("schema_generation.py")
-_MARKERS = Path(__file__).with_name("schema_markers.py")
+_SOURCES = (_GENERATOR, *(Path(__file__).with_name(f"{name}.py") for name in ("schema_markers", "training_schemas")))
 _loaded: dict[tuple[str, str], Schema] = {}
 
 
@@ -52,7 +52,7 @@ def _directory(package: str) -> Path:
     except PackageNotFoundError:
         message = f"the Python package {package} is missing: install airflow-provider-sparkml[local]"
         raise StatusError(500, "InternalError", message, {}) from None
-    digest = hashlib.sha256(_GENERATOR.read_bytes() + _MARKERS.read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:12]
     cached = Path(platformdirs.user_cache_dir("airflow-provider-sparkml"))
     return cached / "schemas" / f"{package}-{installed}-{digest}"
 

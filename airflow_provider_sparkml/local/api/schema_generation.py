@@ -16,10 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_sparkml.local.api import schema_markers as markers
+from airflow_provider_sparkml.local.api.bundled import OWN
 from airflow_provider_sparkml.local.api.types import Schema
 
-_SPARK = ("SparkV1beta2SparkApplication", "SparkV1beta2ScheduledSparkApplication", "SparkV1alpha1SparkConnect")
-_GO_NAME = re.compile(r"^(?:IoK8s\w*?(?:V1beta1|V1)|Spark(?:V1beta2|V1alpha1)|V1|Core|Events)(?=[A-Z])")
+_MODELS = {
+    "kubeflow-spark-api": (
+        "SparkV1beta2SparkApplication",
+        "SparkV1beta2ScheduledSparkApplication",
+        "SparkV1alpha1SparkConnect",
+    ),
+    "kubeflow-trainer-api": (
+        "TrainerV1alpha1TrainJob",
+        "TrainerV1alpha1ClusterTrainingRuntime",
+        "TrainerV1alpha1TrainingRuntime",
+    ),
+}
+_GO_NAME = re.compile(
+    r"^(?:IoK8s\w*?(?:V1beta1|V1)|Spark(?:V1beta2|V1alpha1)|TrainerV1alpha1|JobsetV1alpha2|V1|Core|Events)(?=[A-Z])"
+)
 _PLAIN: dict[str, Schema] = {
     "str": {"type": "string"},
     "bytes": {"type": "string"},
@@ -80,8 +94,8 @@ class PydanticModels:
         return _object(_go_name(name), properties, node.get("required") or (), node.get("description", ""))
 
     def _value(self, owner: str, field: str, node: dict[str, Any]) -> Schema:
-        if field in ("template", "metadata") and not owner.endswith("ScheduledSparkApplicationSpec"):
-            return markers.ANY_OBJECT  # a pod's template is not looked into
+        if field == "metadata" or (field == "template" and owner.startswith("Spark") and "Scheduled" not in owner):
+            return markers.ANY_OBJECT  # the template of Spark's pods is not looked into
         node = self._without_null(node)
         schema = self._typed(node)
         if "description" in node:
@@ -173,8 +187,13 @@ def generate(package: str) -> dict[str, Schema]:
         from airflow_provider_sparkml.local.api.builtin import MODELS
 
         return {name: models.model(name) for name in MODELS}
+    if package == OWN:
+        from airflow_provider_sparkml.local.api.training_schemas import training_schemas
+
+        models = KubernetesModels(importlib.import_module("kubernetes.client.models"))
+        return training_schemas(models.model("V1PodTemplateSpec"))
     module = importlib.import_module(f"{package.replace('-', '_')}.models")
-    return {name: PydanticModels(getattr(module, name)).schema() for name in _SPARK}
+    return {name: PydanticModels(getattr(module, name)).schema() for name in _MODELS[package]}
 
 
 def write(schemas: dict[str, Schema], directory: Path) -> None:

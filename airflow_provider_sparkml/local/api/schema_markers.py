@@ -1,7 +1,7 @@
 """What the published Python models do not tell about fields: merge keys, atomic objects, enumerations, lower bounds.
 
 Facts of the Go types' markers: ``k8s.io/api`` and ``k8s.io/apimachinery`` (``+listType``, ``+structType``,
-``patchMergeKey``), and spark-operator's ``api/v1beta2`` and ``api/v1alpha1`` (``+kubebuilder:validation``). A type is
+``patchMergeKey``), and spark-operator's, trainer's and JobSet's API packages (``+kubebuilder:validation``). A type is
 named as in Go, without its package unless versions differ.
 """
 
@@ -75,6 +75,26 @@ FIELDS: dict[str, dict[str, Schema]] = {
     "Condition": {"observedGeneration": _NONE_OR_MORE, "status": {"enum": ["True", "False", "Unknown"]}},
     "PrometheusSpec": {"port": {"minimum": 1024, "maximum": 49151}},
     "SparkConnectStatus": {"conditions": _CONDITIONS},
+    "TrainerV1alpha1TrainJobSpec": {
+        "activeDeadlineSeconds": _ONE,
+        "managedBy": {"default": "trainer.kubeflow.org/trainjob-controller"},
+        "suspend": {"default": False},
+    },
+    "TrainerV1alpha1RuntimeRef": {
+        "apiGroup": {"default": "trainer.kubeflow.org"},
+        "kind": {"default": "ClusterTrainingRuntime"},
+    },
+    "TrainerV1alpha1JobStatus": dict.fromkeys(("active", "failed", "ready", "succeeded", "suspended"), _NONE_OR_MORE),
+    "TrainerV1alpha1TrainerStatus": {
+        "estimatedRemainingSeconds": _NONE_OR_MORE,
+        "progressPercentage": {"minimum": 0, "maximum": 100},
+    },
+    "TrainerV1alpha1MPIMLPolicySource": {"mpiImplementation": {"enum": ["OpenMPI", ""]}},
+    "TrainerV1alpha1PodSpecPatch": {"terminationGracePeriodSeconds": _NONE_OR_MORE},
+    "JobsetV1alpha2SuccessPolicy": {"operator": {"enum": ["All", "Any"]}},
+    "JobsetV1alpha2DependsOn": {"status": {"enum": ["Ready", "Complete"]}},
+    "JobsetV1alpha2StartupPolicy": {"startupPolicyOrder": {"enum": ["AnyOrder", "InOrder"]}},
+    "JobsetV1alpha2JobSetSpec": {"ttlSecondsAfterFinished": _NONE_OR_MORE},
 }
 """Type → field → what to add to its schema."""
 FIELDS["PodStatus"]["conditions"] = _CONDITIONS

@@ -20,6 +20,14 @@ SPARK = {
     "SparkV1beta2ScheduledSparkApplication": "scheduledsparkapplications",
     "SparkV1alpha1SparkConnect": "sparkconnects",
 }
+TRAINING = {
+    "kubeflow-trainer-api:TrainerV1alpha1TrainJob": "trainjobs",
+    "kubeflow-trainer-api:TrainerV1alpha1ClusterTrainingRuntime": "clustertrainingruntimes",
+    "airflow-provider-sparkml:MPIJob": "mpijobs",
+    "airflow-provider-sparkml:PyTorchJob": "pytorchjobs",
+    "airflow-provider-sparkml:TFJob": "tfjobs",
+    "airflow-provider-sparkml:XGBoostJob": "xgboostjobs",
+}
 
 
 def at(schema: Any, path: str) -> Any:
@@ -116,3 +124,32 @@ async def test_they_take_what_the_operators_own_definitions_take(model: str, plu
         "['error', 'port', 'protocol']",
     }
     assert found <= known
+
+
+@pytest.mark.skipif(not CRDS.exists(), reason="upstream's definitions are not here: no ../shared/crds")
+@pytest.mark.parametrize(("models", "plural"), TRAINING.items())
+async def test_training_kinds_take_what_their_operators_own_definitions_take(models: str, plural: str) -> None:
+    (path,) = CRDS.glob(f"*_{'trainer.' if 'rain' in plural else ''}kubeflow.org_{plural}.yaml")
+    (version,) = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["spec"]["versions"]
+    ours = await schema_from_models(*models.split(":"))
+    found = {
+        each
+        for each in differences(ours, version["schema"]["openAPIV3Schema"], "")
+        # What Kubernetes has given to pods since the operator's release, or does not say of objects in templates.
+        if ".template.spec." not in each or "eplicaSpecs" not in each
+    }
+    known = (
+        " required: ['metadata', 'spec']",  # a spec is always needed; upstream leaves that to its webhook
+        ".status.conditions[].status enum",  # upstream writes nothing else, either
+        ".spec.template.spec.failurePolicy",
+        ".spec.template.spec.volumeClaimPolicies",
+        ".spec.podGroupPolicy.volcano.networkTopology",
+    )
+    assert [each for each in found if not each.startswith(known)] == []
+
+
+async def test_pod_templates_of_training_kinds_are_those_of_kubernetes() -> None:
+    schema = await schema_from_models("airflow-provider-sparkml", "PyTorchJob")
+    replica = at(schema, "spec.pytorchReplicaSpecs")["additionalProperties"]
+    assert at(replica, "template.spec.containers") == at(await builtin_schema("V1Pod"), "spec.containers")
+    assert "ownerReferences" not in at(replica, "template.metadata")["properties"]
