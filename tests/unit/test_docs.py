@@ -249,3 +249,12 @@ def test_a_message_is_one_that_the_code_writes(message: str) -> None:
 
 def test_there_are_messages() -> None:
     assert len(MESSAGES) > 100
+
+
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED_TEST.findall((DOCS / "faults.md").read_text()))
+def test_a_test_that_shows_a_fault_exists(file: str, name: str) -> None:
+    tree = ast.parse((ROOT / file).read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
