@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor
-from typing import Any
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import ApiError, NotFoundError
+from airflow_provider_sparkml.local.controllers.objects import find_condition
 from airflow_provider_sparkml.local.controllers.runtime import (
     Controller,
     Source,
@@ -239,12 +239,6 @@ def _condition(before: Manifest, kind: str, value: tuple[str, str, str], *, move
         "lastUpdateTime": known["lastUpdateTime"] if unchanged else at,
         "lastTransitionTime": known["lastTransitionTime"] if known.get("status") == status else at,
     }
-
-
-def find_condition(status: Manifest, kind: str) -> dict[str, Any] | None:
-    """Return a status' condition of this type, or ``None``."""
-    conditions: list[dict[str, Any]] = status.get("conditions") or []
-    return next((condition for condition in conditions if condition["type"] == kind), None)
 
 
 def _time(text: str) -> datetime:

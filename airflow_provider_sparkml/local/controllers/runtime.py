@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, ApiError, ConflictError, GoneError
@@ -96,26 +96,23 @@ class Controller:
         self, name: str, client: KubernetesClient, sources: Sequence[Source], reconcile: Reconcile, *, workers: int = 4
     ) -> None:
         self.name = name
+        self.sources = sources
         self._client = client
-        self._sources = sources
         self._reconcile = reconcile
         self._slots = asyncio.Semaphore(workers)
         self._woken: dict[Key, asyncio.Event] = {}
 
     async def run(self) -> None:
         """Watch and reconcile for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            for source in self._sources:
-                tasks.create_task(self._follow(source, tasks), name=f"{self.name} watches {source.api.plural}")
+        await run_controllers(self._client, [self])
 
-    async def _follow(self, source: Source, tasks: asyncio.TaskGroup) -> None:
-        async with aclosing(changed_keys(self._client, source)) as keys:
-            async for key in keys:
-                if key in self._woken:
-                    self._woken[key].set()
-                else:
-                    self._woken[key] = asyncio.Event()
-                    tasks.create_task(self._tend(key), name=f"{self.name} {'/'.join(key)}")
+    def wake(self, key: Key, tasks: asyncio.TaskGroup) -> None:
+        """Have a key reconciled, by a task of the group, as soon as there is a slot."""
+        if key in self._woken:
+            self._woken[key].set()
+        else:
+            self._woken[key] = asyncio.Event()
+            tasks.create_task(self._tend(key), name=f"{self.name} {'/'.join(key)}")
 
     async def _tend(self, key: Key) -> None:
         """Reconcile one key until nothing is left to do for it."""
@@ -150,14 +147,44 @@ class Controller:
             log.error(what, exc_info=error)
 
 
-async def changed_keys(client: KubernetesClient, source: Source) -> AsyncGenerator[Key, None]:
-    """Yield the keys that every change of a type concerns, at first those of all objects, for ever."""
-    known: dict[str, tuple[Key, ...]] = {}
-    async with aclosing(changes(client, source.api)) as changed:
+async def run_controllers(client: KubernetesClient, controllers: Sequence[Controller]) -> None:
+    """Run controllers side by side for ever, with one watch for each type that any of them looks at."""
+    listeners: dict[ApiResource, list[tuple[Controller, Source]]] = {}
+    for controller in controllers:
+        for source in controller.sources:
+            listeners.setdefault(source.api, []).append((controller, source))
+    async with asyncio.TaskGroup() as tasks:
+        for api, pairs in listeners.items():
+            tasks.create_task(_follow(client, api, pairs, tasks), name=f"controllers watch {api.plural}")
+
+
+async def _follow(
+    client: KubernetesClient, api: ApiResource, pairs: Sequence[tuple[Controller, Source]], tasks: asyncio.TaskGroup
+) -> None:
+    def concerned(obj: Manifest) -> Iterable[tuple[Controller, Key]]:
+        return ((controller, key) for controller, source in pairs for key in source.keys(obj))
+
+    async with aclosing(changed_keys(client, api, concerned)) as changed:
+        async for controller, key in changed:
+            controller.wake(key, tasks)
+
+
+Concerned = TypeVar("Concerned", bound=Hashable)
+
+
+async def changed_keys(
+    client: KubernetesClient, api: ApiResource, keys: Callable[[Manifest], Iterable[Concerned]]
+) -> AsyncGenerator[Concerned, None]:
+    """Yield whom every change of a type concerns, at first all whom its objects concern, for ever.
+
+    :param keys: an object → whom it concerns; a change concerns those of before it, too.
+    """
+    known: dict[str, tuple[Concerned, ...]] = {}
+    async with aclosing(changes(client, api)) as changed:
         async for uid, obj in changed:
             before = known.pop(uid, ())
             if obj is not None:
-                known[uid] = tuple(source.keys(obj))
+                known[uid] = tuple(keys(obj))
             for key in dict.fromkeys((*before, *known.get(uid, ()))):
                 yield key
 

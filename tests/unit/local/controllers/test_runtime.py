@@ -162,7 +162,7 @@ async def test_what_went_while_the_server_was_away_is_found(
     async with KubernetesClient(kubeconfig_file(first.kubeconfig)) as client, asyncio.timeout(60):
         for name in ("kept", "gone"):
             await client.create(CONFIG_MAP, config_map(name), "default")
-        async with aclosing(changed_keys(client, Source(CONFIG_MAP, _in_default))) as keys:
+        async with aclosing(changed_keys(client, CONFIG_MAP, _in_default)) as keys:
             assert {await anext(keys), await anext(keys)} == {("default", "kept"), ("default", "gone")}
             await asyncio.to_thread(first.stop)
             # Somebody else deletes it while this watch is cut.
