@@ -153,13 +153,17 @@ def _memory(evidence: Evidence) -> Cause | None:
     """The main container, or the JVM in it, ran out of memory."""
     ended = evidence.exit
     if ended is not None and ended.reason == "OOMKilled":
-        advice = (
-            f"Raise the {evidence.role}'s memory or memoryOverhead (PySpark uses the overhead: spark.driver."
-            "memoryOverheadFactor 0.4), or collect less into it."
-        )
+        advice = f"Raise the memory limit of {evidence.role}, or use smaller batches."
+        if evidence.is_spark:
+            advice = (
+                f"Raise the {evidence.role}'s memory or memoryOverhead (PySpark uses the overhead: spark.driver."
+                "memoryOverheadFactor 0.4), or collect less into it."
+            )
         return Cause(
-            OutOfMemoryError, f"The {evidence.role} was killed for using more memory than its limit (OOMKilled)", advice
+            OutOfMemoryError, f"{evidence.subject} was killed for using more memory than its limit (OOMKilled)", advice
         )
+    if not evidence.is_spark:
+        return None
     heap = next((found for line in reversed(evidence.log) if (found := _HEAP.search(line))), None)
     if ended is not None and ended.code != 0 and (heap or ended.code == _HEAP_EXIT):
         said = heap[0] if heap else "java.lang.OutOfMemoryError"
@@ -187,7 +191,12 @@ def _executors(evidence: Evidence) -> Cause | None:
     """A stage failed since its executors were lost; how they ended decides whether a retry may help."""
     ended = evidence.exit
     lost = next((line for line in reversed(evidence.log) if _EXECUTOR_LOST.search(line)), None)
-    if ended is None or ended.code == 0 or (lost is None and ended.code != _EXECUTOR_FAILURES_EXIT):
+    if (
+        not evidence.is_spark
+        or ended is None
+        or ended.code == 0
+        or (lost is None and ended.code != _EXECUTOR_FAILURES_EXIT)
+    ):
         return None
     endings = failed_pods(evidence)
     more = f"; and {len(endings) - _EXECUTORS_TOLD} more" if len(endings) > _EXECUTORS_TOLD else ""
@@ -213,7 +222,7 @@ def _rank(evidence: Evidence) -> Cause | None:
 
 def _signal(evidence: Evidence) -> Cause | None:
     """The main container was ended by a signal (exit code 128 + its number)."""
-    return None if evidence.exit is None else _signal_cause(f"The {evidence.role}", evidence.exit.code)
+    return None if evidence.exit is None else _signal_cause(evidence.subject, evidence.exit.code)
 
 
 def _signal_cause(subject: str, code: int) -> Cause | None:
@@ -235,8 +244,8 @@ def _application(evidence: Evidence) -> Cause | None:
     ended = evidence.exit
     if ended is None or ended.code == 0:
         return None
-    cause = _application_cause(f"The {evidence.role}", ended.code, evidence.log)
-    if ended.code == _DRIVER_TIMEOUT_EXIT and "driver" in evidence.role:
+    cause = _application_cause(evidence.subject, ended.code, evidence.log)
+    if ended.code == _DRIVER_TIMEOUT_EXIT and evidence.is_spark:
         return replace(
             cause, advice="124 is Spark's DriverTimeoutPlugin: raise spark.driver.timeout, or find what takes so long."
         )

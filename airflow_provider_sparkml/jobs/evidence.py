@@ -67,6 +67,16 @@ class Evidence:
         return self.rank or ("driver" if "driver" in self.container else self.container or "main container")
 
     @property
+    def subject(self) -> str:
+        """How a sentence about the main container begins."""
+        return self.rank or f"The {self.role}"
+
+    @property
+    def is_spark(self) -> bool:
+        """Whether the main container is a Spark driver: some exit codes and sentences mean something there only."""
+        return self.role == "driver"
+
+    @property
     def container_state(self) -> dict[str, Any]:
         """The ``state`` of the main container; empty when there is none."""
         return container_state(self.pod, self.container)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_provider_sparkml import exceptions
@@ -9,6 +11,7 @@ from airflow_provider_sparkml.exceptions import PermanentError, RetryableError
 from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired, failed_pods
 from airflow_provider_sparkml.jobs.endings import Exit
 from airflow_provider_sparkml.jobs.evidence import Evidence
+from airflow_provider_sparkml.jobs.ranks import Rank
 from airflow_provider_sparkml.resources.base import Phase, ResourceRef, Verdict
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER, SPARK_APPLICATION
 
@@ -58,6 +61,16 @@ EXIT_1 = "driver container failed with ExitCode: 1, Reason: Error"
 TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "ValueError: no such column")
 LOST = ("ERROR TaskSetManager: ExecutorLostFailure (executor 2 exited caused by one of the running tasks) code 143",)
 SUBMIT = "failed to submit spark application: failed to run spark-submit: "
+
+ENDED_BY_HOROVODRUN = ("Process 1 exit with status code 7.",)
+
+
+def distributed(role, code, log, reason="Error"):
+    """Evidence of a job whose first failed rank is this one."""
+    failed = pod("job-x", "main", state={"terminated": {"exitCode": code, "reason": reason}})
+    ranks = (Rank("worker-0", pod("job-y", "main"), "main"), Rank(role, failed, "main", tuple(log)))
+    return replace(evidence(), container="main", pod=failed, rank=role, log=tuple(log), ranks=ranks)
+
 
 CASES = {
     "python traceback": (
@@ -175,6 +188,26 @@ CASES = {
         evidence(pod=ended(11)),
         exceptions.ExecutorsLostError,
         "too many executor failures",
+    ),
+    "a rank, told by its launcher": (
+        distributed("launcher", 1, ["[1]<stderr>:" + line for line in (*TRACEBACK, *ENDED_BY_HOROVODRUN)]),
+        exceptions.ApplicationError,
+        "Rank 1 (told by launcher) ended with exit code 7: ValueError: no such column",
+    ),
+    "a rank killed, told by its launcher": (
+        distributed("launcher", 1, ["mpirun noticed that process rank 0 with PID 7 on node w exited on signal 9 (x)."]),
+        exceptions.ContainerKilledError,
+        "Rank 0 (told by launcher) was killed by SIGKILL",
+    ),
+    "a rank by itself": (
+        distributed("worker-1", 11, TRACEBACK),
+        exceptions.ApplicationError,
+        "worker-1 ended with exit code 11: ValueError: no such column",
+    ),
+    "a rank out of memory": (
+        distributed("worker-1", 137, (), "OOMKilled"),
+        exceptions.OutOfMemoryError,
+        "worker-1 was killed for using more memory than its limit",
     ),
     "no cause at all": (evidence(state="FAILED"), exceptions.JobFailedError, "FAILED"),
 }
