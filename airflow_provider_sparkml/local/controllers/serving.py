@@ -9,10 +9,10 @@ from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import NotFoundError
 from airflow_provider_sparkml.local.controllers.deployments import (
     HASH_LABEL,
-    find_condition,
     is_ready,
     template_hash,
 )
+from airflow_provider_sparkml.local.controllers.objects import find_condition
 from airflow_provider_sparkml.local.controllers.predictor import (
     SERVICE_LABEL,
     STOP_ANNOTATION,
