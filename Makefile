@@ -25,7 +25,7 @@ images: env ## build the local cluster's images (virtual environments in the use
 	sparkml images build
 
 test: lint images ## lint, then every test (15 minutes at most, on 2 cores)
-	pytest --numprocesses 2 --dist loadgroup
+	pytest --numprocesses 2 --no-loadscope-reorder
 
 demo: env ## from nothing to a served model; KEEP=1 leaves everything up
 	python -m demo

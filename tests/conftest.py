@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
@@ -128,21 +129,24 @@ def _parse(body: bytes) -> Any:
         return body.decode(errors="replace")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares costly fixtures when tests run side by side, and begin with what takes longest.
-
-    The system tests share one Airflow; the tests of any other file share its module's fixtures.
-    """
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
     folder = Path(__file__).parent
+    items.sort(key=lambda item: (folder / "system" not in item.path.parents, "spark" not in item.keywords))
 
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        return "system" not in item.path.relative_to(folder).parts, "spark" not in item.keywords
 
-    for item in items:
-        path = item.path.relative_to(folder)
-        item.add_marker(pytest.mark.xdist_group("system" if path.parts[0] == "system" else path.as_posix()))
-    items.sort(key=place)
+class ByFixtures(LoadScopeScheduling):
+    """Keeps together what shares costly fixtures: the system tests their Airflow, a file its module's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "system" if file.startswith("tests/system/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Say how tests are shared out when they run side by side (``--numprocesses``)."""
+    return ByFixtures(config, log)
 
 
 @pytest.fixture(scope="session")
