@@ -76,16 +76,19 @@ def test_spark_pi(airflow: Any, names: Names) -> None:
     assert result["phase"] == "SUCCEEDED"
     assert 3.0 < result["result"]["pi"] < 3.3
     log = run.log("pi", run.task("pi")["try_number"])
-    for told in ("PENDING", "RUNNING", "SUCCEEDED", "[driver]"):
+    # Earlier phases may be over before the triggerer of a busy machine looks.
+    for told in ("Created SparkApplication default/spark-pi-pi-", "SUCCEEDED", "[driver]"):
         assert told in log
     until_no_spark(names)
 
 
 def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
-    run = airflow.trigger("preprocess_train_serve", **SMALL)
+    # The third model, and all the rows, are the demo's.
+    models = ["gbt", "logistic_regression"]
+    run = airflow.trigger("preprocess_train_serve", models=models, **SMALL)
     assert until_ended(run) == "success", states(run)
     trials = run.airflow.call("GET", f"{run.path}/taskInstances/train/listMapped")["task_instances"]
-    assert {ti["rendered_map_index"] for ti in trials} == {"gbt", "random_forest", "logistic_regression"}
+    assert {ti["rendered_map_index"] for ti in trials} == set(models)
     best = run.xcom("pick_best")
     assert best["metrics"]["auc"] > 0.6 > best["base_rate"] > 0
     # The public service is what is left, and it answers as Spark did.
