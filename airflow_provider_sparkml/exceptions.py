@@ -132,6 +132,10 @@ class SubmissionFailedError(JobFailedError, PermanentError):
     """The operator could not submit the job."""
 
 
+class NotAdmittedError(JobFailedError, PermanentError):
+    """Kueue has deactivated the job's workload: it would wait for ever."""
+
+
 class ContainerKilledError(JobFailedError, RetryableError):
     """The main container was ended by a signal, and not for memory."""
 

@@ -17,6 +17,7 @@ from airflow_provider_sparkml.exceptions import (
     JobDeletedError,
     JobFailedError,
     NodeLostError,
+    NotAdmittedError,
     OutOfMemoryError,
     QueueTimeoutError,
     QuotaExceededError,
@@ -27,6 +28,7 @@ from airflow_provider_sparkml.exceptions import (
 from airflow_provider_sparkml.jobs.advice import controller_of
 from airflow_provider_sparkml.jobs.endings import EVICTED, NODE_LOST, container_state, disruptions, one_line
 from airflow_provider_sparkml.jobs.evidence import EXIT, Evidence
+from airflow_provider_sparkml.jobs.kueue import DEACTIVATED
 from airflow_provider_sparkml.jobs.log_errors import error_line
 from airflow_provider_sparkml.jobs.outcome import Expired
 from airflow_provider_sparkml.jobs.ranks import blamed
@@ -93,6 +95,11 @@ def classify_expired(evidence: Evidence, expired: Expired) -> Cause:
     if expired == "execution":
         summary = f"{evidence.ref} did not end within execution_timeout; it was {_standing(evidence)}"
         return Cause(ExecutionTimeoutError, summary, "Give it more time or more resources; the log shows where it was.")
+    if expired == "queue" and evidence.verdict.reason.startswith(DEACTIVATED):
+        summary = f"Kueue has deactivated the workload of {evidence.ref} ({evidence.verdict.reason})"
+        said = one_line(evidence.verdict.message)
+        advice = "Look at the queue and its limits: kubectl get workloads,clusterqueues,localqueues -A."
+        return Cause(NotAdmittedError, f"{summary}: {said}" if said else summary, advice)
     if expired == "queue":
         summary = f"{evidence.ref} was not admitted within queue_timeout; it was {_standing(evidence)}"
         return Cause(

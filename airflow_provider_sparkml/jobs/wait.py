@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
+from airflow_provider_sparkml.jobs.kueue import Admission, QueueWatch
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
 from airflow_provider_sparkml.jobs.pods import locate, resolve
@@ -94,6 +96,7 @@ async def _until_end(job: WatchedJob, hub: Follows) -> Outcome:
         try:
             changes = hub.follow(job.resource.api, job.ref.namespace, job.ref.name)
             async with asyncio.timeout(None) as limit, aclosing(changes):
+                job.give_up = functools.partial(_expire, limit)
                 async for obj in changes:
                     ended = await job.observe(obj)
                     if ended is not None:
@@ -113,26 +116,9 @@ class WatchedJob:
     """One job as one wait knows it; small, since a triggerer holds a thousand."""
 
     __slots__ = (
-        "_client",
-        "_created",
-        "_deadlines",
-        "_events",
-        "_events_due",
-        "_facts",
-        "_followed",
-        "_hinted",
-        "_known",
-        "_log",
-        "_on_change",
-        "_pod",
-        "_progress",
-        "_rest",
-        "_source",
-        "_told",
-        "_verdict",
-        "ref",
-        "resource",
-        "rounds",
+        "_client", "_created", "_deadlines", "_events", "_events_due", "_facts", "_followed", "_hinted", "_known",
+        "_log", "_on_change", "_pod", "_progress", "_queue", "_refused", "_rest", "_source", "_told", "_verdict",
+        "give_up", "ref", "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -166,6 +152,9 @@ class WatchedJob:
         self._followed: FollowedLog | None = None
         self._progress: Progress | None = None
         self._events: WarningEvents | None = None
+        self._queue: QueueWatch | None = None
+        self._refused: Admission | None = None
+        self.give_up: Callable[[], None] = _nothing
 
     async def observe(self, obj: Manifest | None) -> Outcome | None:
         """Take note of the object as it is now; return the outcome if it ends the wait."""
@@ -204,6 +193,9 @@ class WatchedJob:
         """Return the outcome if the deadline in force has passed; an end that was seen comes first."""
         if self._verdict.phase.is_terminal:
             return Outcome(self.ref, self._verdict)
+        if self._refused is not None and self._verdict.phase is Phase.QUEUED:
+            why = replace(self._verdict, reason=self._refused.deactivated, message=self._refused.message)
+            return Outcome(self.ref, why, expired="queue")
         deadline = self.deadline()
         if deadline is None or deadline[0] > time.time():
             return None
@@ -211,12 +203,14 @@ class WatchedJob:
         return Outcome(self.ref, self._verdict, expired=deadline[1])
 
     async def visit(self) -> None:
-        """Fetch live detail; the rounds say when. Nothing in here can end or fail the wait."""
+        """Fetch live detail; the rounds say when. Nothing in here fails the wait; only Kueue's refusal ends it."""
         verdict = self._verdict
         if verdict.phase.is_terminal:
             return
         self._hint()
         await self._visit_events(verdict)
+        if verdict.phase is Phase.QUEUED:
+            await self._visit_queue()
         if verdict.phase is not Phase.RUNNING:
             return
         if self._followed is None or self._progress is None:
@@ -241,6 +235,15 @@ class WatchedJob:
                 return None
             self._rest = (run, self.resource.progress(obj))
         return self._rest[1]
+
+    async def _visit_queue(self) -> None:
+        """Tell why the job is not admitted; end the wait when it never will be."""
+        if self._queue is None:
+            self._queue = QueueWatch(self._client, self.ref, self._log)
+        admission = await self._queue.visit()
+        if admission is not None and admission.deactivated:
+            self._refused = admission
+            self.give_up()
 
     async def _visit_events(self, verdict: Verdict) -> None:
         """Tell new warning events: of the job, and of its main pod until that runs; while it runs less often."""
@@ -346,6 +349,16 @@ def describe(verdict: Verdict, obj: Manifest) -> str:
             else "suspended: it starts when somebody, or a queue, sets spec.suspend to false"
         )
     return f"{line}: {why}" if why else line
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _expire(limit: asyncio.Timeout) -> None:
+    """Let a time-out expire at once; one that expires or has ended already needs no more."""
+    with suppress(RuntimeError):
+        limit.reschedule(0.0)
 
 
 def _clock(moment: float) -> str:

@@ -10,13 +10,17 @@ import pytest
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
-from airflow_provider_sparkml.exceptions import ForbiddenError
+from airflow_provider_sparkml.exceptions import ForbiddenError, NotAdmittedError
 from airflow_provider_sparkml.jobs import rounds as rounds_module
 from airflow_provider_sparkml.jobs import wait as module
+from airflow_provider_sparkml.jobs.finish import finish
+from airflow_provider_sparkml.jobs.kueue import WORKLOAD
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
+from airflow_provider_sparkml.local.controllers.collectable import DEFINITION
 from airflow_provider_sparkml.resources.base import Phase
+from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
 from tests.integration.jobs.conftest import Operator, Told, identity, limited_client, now, pi
 
@@ -188,6 +192,43 @@ async def test_attempts_and_queueing_are_told(start, operator, waiting, told):
     await told.until("RUNNING attempt 2")
 
 
+@pytest.fixture
+async def workload(client, namespace, start, operator):
+    """A suspended job, and the Workload that Kueue has made for it, waiting for quota."""
+    names = {"plural": "workloads", "kind": "Workload", "listKind": "WorkloadList", "singular": "workload"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1beta2", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    await client.create(DEFINITION, {"metadata": {"name": "workloads.kueue.x-k8s.io"}, "spec": spec})
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUSPENDED")
+    waits = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "no quota for cpu in flavor x"}
+    manifest = {
+        "metadata": {"name": f"sparkapplication-{ref.name}", "labels": {"kueue.x-k8s.io/job-uid": ref.uid}},
+        "spec": {"active": True},
+        "status": {"conditions": [waits]},
+    }
+    yield ref, await client.create(WORKLOAD, manifest, namespace)
+    await client.delete(DEFINITION, "workloads.kueue.x-k8s.io", propagation="Background")
+
+
+async def test_a_workload_that_kueue_has_deactivated_ends_the_wait(
+    workload, operator, client, namespace, waiting, told, monkeypatch
+):
+    monkeypatch.setattr(rounds_module, "INTERVAL", 0.1)
+    ref, obj = workload
+    task = waiting(ref)
+    await told.until("Kueue: workload sparkapplication-")
+    await told.until("no quota for cpu in flavor x")
+    gone = {"type": "Evicted", "status": "True", "reason": "DeactivatedDueToRequeuingLimitExceeded", "message": "often"}
+    await client.patch(WORKLOAD, obj["metadata"]["name"], {"status": {"conditions": [gone]}}, namespace)
+    outcome = await ended(task)
+    with pytest.raises(NotAdmittedError, match=r"^Kueue has deactivated the workload of .*LimitExceeded\): often"):
+        await finish(client, SPARK_APPLICATION, outcome, on_finish="keep", log=told)
+    # Nobody would be there to see it run, should somebody activate it again.
+    assert await operator.live() == []
+
+
 async def test_on_change_is_told_of_phases_runs_and_facts_and_of_the_end(start, operator, waiting, told):
     seen = []
 
@@ -236,7 +277,7 @@ async def test_a_rerun_by_the_operator_switches_the_log(start, operator, waiting
     operator.log(first, "first run")
     await told.until("[driver] first run")
     name = first["metadata"]["name"]
-    await client.delete(module.POD, name, namespace, grace_seconds=0, propagation="Background")
+    await client.delete(POD, name, namespace, grace_seconds=0, propagation="Background")
     await operator.write(ref.name, "PENDING_RERUN", driverInfo={"podName": None}, submissionID=None)
     await told.until("(PENDING_RERUN)")
     second = await operator.run(ref.name, submission="s2", attempt=2)
