@@ -269,6 +269,14 @@ _REGISTRY: dict[tuple[str, str], Resource] = {}
 _MODULES = {
     ("sparkoperator.k8s.io/v1beta2", "SparkApplication"): "airflow_provider_sparkml.resources.spark",
     ("serving.kserve.io/v1beta1", "InferenceService"): "airflow_provider_sparkml.resources.serving",
+    ("kubeflow.org/v2beta1", "MPIJob"): "airflow_provider_sparkml.resources.mpi",
+    ("kubeflow.org/v1", "MPIJob"): "airflow_provider_sparkml.resources.kubeflow_v1",
+    ("kubeflow.org/v1", "PyTorchJob"): "airflow_provider_sparkml.resources.kubeflow_v1",
+    ("kubeflow.org/v1", "TFJob"): "airflow_provider_sparkml.resources.kubeflow_v1",
+    ("kubeflow.org/v1", "XGBoostJob"): "airflow_provider_sparkml.resources.kubeflow_v1",
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): "airflow_provider_sparkml.resources.trainer",
+    ("kubeflow.org/v1beta1", "Experiment"): "airflow_provider_sparkml.resources.katib",
+    ("batch/v1", "Job"): "airflow_provider_sparkml.resources.training_pods",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.fields import is_whole, mapping
 from airflow_provider_sparkml.resources.quantities import is_jvm_memory, jvm_memory, memory_bytes, parse_quantity
 
 TYPES = ("Java", "Python", "Scala", "R")
@@ -55,7 +56,7 @@ def check(manifest: Manifest) -> None:
     :param manifest: the rendered manifest.
     :raises InvalidManifestError: the first fault found: field, value and fix.
     """
-    spec = _mapping(manifest.get("spec"), "spec")
+    spec = mapping(manifest.get("spec"), "spec")
     for fault in _faults(spec, manifest):
         raise InvalidManifestError(fault)
 
@@ -96,14 +97,14 @@ def _program_faults(spec: Mapping[str, Any]) -> Iterator[str]:
 
 def _image(spec: Mapping[str, Any], role: str) -> str:
     """Return the image that a role names itself, in the CRD's field or in its pod template."""
-    part = _mapping(spec.get(role), f"spec.{role}")
+    part = mapping(spec.get(role), f"spec.{role}")
     containers = ((part.get("template") or {}).get("spec") or {}).get("containers") or [{}]
     return part.get("image") or containers[0].get("image") or ""
 
 
 def _role_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
     """Yield what is wrong with the resources and the nodes of the driver or the executors."""
-    part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
+    part, field = mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
     for name in ("memory", "memoryOverhead"):
         value = part.get(name)
         if value is not None and not is_jvm_memory(str(value)):
@@ -126,9 +127,9 @@ def _role_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
 
 def _cpu_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
     """Yield what is wrong with a role's cores, and with what its pod requests and may use."""
-    part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
+    part, field = mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
     cores, limit = part.get("cores"), part.get("coreLimit")
-    if cores is not None and (not _is_whole(cores) or cores < 1):
+    if cores is not None and (not is_whole(cores) or cores < 1):
         yield (
             f"{field}.cores is {cores!r}: Spark takes whole cores, at least 1; "
             f"write a fraction into {field}.coreRequest"
@@ -144,7 +145,7 @@ def _cpu_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
             (value, name)
             for value, name in (
                 (part.get("coreRequest"), f"{field}.coreRequest"),
-                (_mapping(spec.get("sparkConf"), "spec.sparkConf").get(in_conf), f"spec.sparkConf[{in_conf!r}]"),
+                (mapping(spec.get("sparkConf"), "spec.sparkConf").get(in_conf), f"spec.sparkConf[{in_conf!r}]"),
                 (cores, f"{field}.cores"),
             )
             if value is not None
@@ -161,10 +162,10 @@ def _cpu_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
 def _number_faults(spec: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is not the whole number that it must be."""
     for (part, name), least in _LEAST.items():
-        value = _mapping(spec.get(part), f"spec.{part}").get(name)
-        if value is not None and (not _is_whole(value) or value < least):
+        value = mapping(spec.get(part), f"spec.{part}").get(name)
+        if value is not None and (not is_whole(value) or value < least):
             yield f"spec.{part}.{name} is {value!r}: set it to a whole number, at least {least}"
-    dynamic = _mapping(spec.get("dynamicAllocation"), "spec.dynamicAllocation")
+    dynamic = mapping(spec.get("dynamicAllocation"), "spec.dynamicAllocation")
     low, high = dynamic.get("minExecutors"), dynamic.get("maxExecutors")
     if low is not None and high is not None and low > high:
         yield f"spec.dynamicAllocation.minExecutors is {low}, more than maxExecutors, {high}"
@@ -177,7 +178,7 @@ def _volume_faults(spec: Mapping[str, Any]) -> Iterator[str]:
         if name in names[:index]:
             yield f"spec.volumes[{index}].name is {name!r}, like that of another volume: give each its own name"
     for role in ("driver", "executor"):
-        part, field = _mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
+        part, field = mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
         if part.get("template"):
             continue  # it may bring volumes of its own
         for index, name in enumerate(_names(part.get("volumeMounts"), f"{field}.volumeMounts")):
@@ -195,12 +196,12 @@ def _names(items: Any, field: str) -> list[Any]:
     """
     if items is not None and not isinstance(items, list):
         raise InvalidManifestError(f"{field} is {items!r}: it must be a list")
-    return [_mapping(item, f"{field}[{index}]").get("name") for index, item in enumerate(items or [])]
+    return [mapping(item, f"{field}[{index}]").get("name") for index, item in enumerate(items or [])]
 
 
 def _restart_faults(spec: Mapping[str, Any]) -> Iterator[str]:
     """Yield what would keep the application from ending, or its end from being seen."""
-    policy = _mapping(spec.get("restartPolicy"), "spec.restartPolicy")
+    policy = mapping(spec.get("restartPolicy"), "spec.restartPolicy")
     kind = policy.get("type", "Never")
     if kind == "Always":
         yield (
@@ -210,7 +211,7 @@ def _restart_faults(spec: Mapping[str, Any]) -> Iterator[str]:
     elif kind not in RESTART_TYPES:
         yield f"spec.restartPolicy.type is {kind!r}: set it to one of {', '.join(RESTART_TYPES)}"
     ttl = spec.get("timeToLiveSeconds")
-    if ttl is not None and not _is_whole(ttl):
+    if ttl is not None and not is_whole(ttl):
         yield f"spec.timeToLiveSeconds is {ttl!r}: set it to a whole number of seconds, {MIN_TTL_SECONDS} or more"
     elif ttl is not None and ttl < MIN_TTL_SECONDS:
         yield (
@@ -221,7 +222,7 @@ def _restart_faults(spec: Mapping[str, Any]) -> Iterator[str]:
 
 def _conf_faults(spec: Mapping[str, Any], namespace: str) -> Iterator[str]:
     """Yield the keys of sparkConf that the operator refuses."""
-    for key, value in _mapping(spec.get("sparkConf"), "spec.sparkConf").items():
+    for key, value in mapping(spec.get("sparkConf"), "spec.sparkConf").items():
         if key in _OWNED_CONF:
             yield f"spec.sparkConf[{key!r}] is {value!r}, which the operator refuses: {_OWNED_CONF[key]}"
         elif key in _CREDENTIALS:
@@ -235,26 +236,9 @@ def _conf_faults(spec: Mapping[str, Any], namespace: str) -> Iterator[str]:
             yield f"spec.sparkConf[{key!r}] is {value!r}: values are strings; write {_text(value)!r}"
 
 
-def _is_whole(value: Any) -> bool:
-    """Whether the value is a whole number, and no truth value."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _text(value: Any) -> str:
     """Return a conf value as Spark writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _mapping(value: Any, field: str) -> Mapping[str, Any]:
-    """Return a mapping, empty for what is absent.
-
-    :raises InvalidManifestError: it is something else.
-    """
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidManifestError(f"{field} is {value!r}: it must be a mapping")
-    return value
 
 
 __all__ = ["check"]

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.fields import boolean, convert, integer, text
 from airflow_provider_sparkml.resources.quantities import jvm_memory
 
 _INTEGERS = {
@@ -27,7 +28,6 @@ _INTEGERS = {
     ("dynamicAllocation",): ("initialExecutors", "minExecutors", "maxExecutors", "shuffleTrackingTimeout"),
 }
 _BOOLEANS = {(): ("suspend",), ("dynamicAllocation",): ("enabled", "shuffleTrackingEnabled")}
-_TRUTH = {"true": True, "false": False}
 
 
 def normalize(manifest: Manifest) -> Manifest:
@@ -42,19 +42,19 @@ def normalize(manifest: Manifest) -> Manifest:
     if not isinstance(spec, dict):
         return result
     for path, names in _INTEGERS.items():
-        _convert(_at(spec, path), names, _integer)
+        convert(_at(spec, path), names, integer)
     for path, names in _BOOLEANS.items():
-        _convert(_at(spec, path), names, _boolean)
+        convert(_at(spec, path), names, boolean)
     for role in ("driver", "executor"):
         part = _at(spec, (role,))
         for name in ("memory", "memoryOverhead"):
-            _convert(part, (name,), partial(_memory, field=f"spec.{role}.{name}"))
-        _convert(part, ("coreRequest", "coreLimit"), _text)
+            convert(part, (name,), partial(_memory, field=f"spec.{role}.{name}"))
+        convert(part, ("coreRequest", "coreLimit"), text)
     for conf in ("sparkConf", "hadoopConf"):
         if isinstance(spec.get(conf), Mapping):
-            spec[conf] = {key: _text(value) for key, value in spec[conf].items()}
+            spec[conf] = {key: text(value) for key, value in spec[conf].items()}
     if isinstance(spec.get("arguments"), (list, tuple)):
-        spec["arguments"] = [_text(argument) for argument in spec["arguments"]]
+        spec["arguments"] = [text(argument) for argument in spec["arguments"]]
     return result
 
 
@@ -63,38 +63,12 @@ def _at(spec: dict[str, Any], path: tuple[str, ...]) -> Any:
     return spec.get(path[0]) if path else spec
 
 
-def _convert(part: Any, names: tuple[str, ...], convert: Any) -> None:
-    """Convert the named fields in place."""
-    if isinstance(part, dict):
-        for name in names:
-            if part.get(name) is not None:
-                part[name] = convert(part[name])
-
-
-def _integer(value: Any) -> Any:
-    """Return a number for a text of digits."""
-    text = value.strip() if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.removeprefix("-").isdigit() else value
-
-
-def _boolean(value: Any) -> Any:
-    """Return a truth value for ``"true"`` or ``"False"``."""
-    return _TRUTH.get(value.strip().lower(), value) if isinstance(value, str) else value
-
-
 def _memory(value: Any, field: str) -> Any:
     """Return a memory size as Spark reads it.
 
     :raises InvalidManifestError: it is no memory size.
     """
     return jvm_memory(value, field) if isinstance(value, str) else value
-
-
-def _text(value: Any) -> Any:
-    """Return numbers and truth values as the text that Spark reads."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, (int, float)) else value
 
 
 __all__ = ["normalize"]

@@ -1,0 +1,159 @@
+"""What is refused in an Experiment before anything is created; the trial is checked as its own kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_provider_sparkml.exceptions import InvalidManifestError, UnknownResourceError
+from airflow_provider_sparkml.resources.base import Manifest, Resource, resource_for
+from airflow_provider_sparkml.resources.fields import items, mapping, name_faults, number, number_faults, refuse
+
+MAX_NAME = 40
+"""Longest name that Katib's webhook takes."""
+_REFERENCE = "${{trialParameters.{name}}}"
+_NUMERIC = ("double", "int")
+_TYPES = (*_NUMERIC, "discrete", "categorical")
+_RESUME = ("Never", "LongRunning", "FromVolume")
+_KNOWS = ("primaryContainerName", "successCondition", "failureCondition")
+
+
+def known_kind(trial: Any) -> Resource | None:
+    """Return the description of a trial's kind; ``None`` where it is not known here."""
+    if not isinstance(trial, Mapping):
+        return None
+    try:
+        return resource_for(str(trial.get("apiVersion")), str(trial.get("kind")))
+    except UnknownResourceError:
+        return None
+
+
+def check(manifest: Manifest) -> None:
+    """Refuse an Experiment that Katib would refuse, or whose trials could not work.
+
+    :raises InvalidManifestError: field, value and fix.
+    """
+    refuse(_faults(manifest))
+
+
+def _faults(manifest: Manifest) -> Iterator[str]:
+    spec = mapping(manifest.get("spec"), "spec")
+    yield from name_faults(manifest, "-" * (63 - MAX_NAME))
+    yield from _objective_faults(mapping(spec.get("objective"), "spec.objective"))
+    if not mapping(spec.get("algorithm"), "spec.algorithm").get("algorithmName"):
+        yield "spec.algorithm.algorithmName is missing: set it, for example to 'random' or 'grid'"
+    yield from number_faults(spec, {"maxTrialCount": 1, "parallelTrialCount": 1, "maxFailedTrialCount": 0}, "spec")
+    most = spec.get("maxTrialCount")
+    for name in ("parallelTrialCount", "maxFailedTrialCount"):
+        if most is not None and (spec.get(name) or 0) > most:
+            yield f"spec.{name} is {spec[name]}, more than spec.maxTrialCount, {most}: lower it"
+    if most is None:
+        yield "spec.maxTrialCount is missing: without it a search may never end; set it"
+    if spec.get("resumePolicy", "Never") not in _RESUME:
+        yield f"spec.resumePolicy is {spec['resumePolicy']!r}: set it to one of {', '.join(_RESUME)}"
+    yield from _parameter_faults(spec)
+    yield from _trial_faults(spec)
+
+
+def _objective_faults(objective: Mapping[str, Any]) -> Iterator[str]:
+    if objective.get("type") not in ("minimize", "maximize"):
+        yield f"spec.objective.type is {objective.get('type')!r}: set it to 'minimize' or 'maximize'"
+    metric = objective.get("objectiveMetricName")
+    if not metric:
+        yield "spec.objective.objectiveMetricName is missing: set it to the metric that the program prints"
+    if metric in (objective.get("additionalMetricNames") or ()):
+        yield f"spec.objective.additionalMetricNames has {metric!r}, which is the objective: leave it out there"
+    goal = objective.get("goal")
+    if goal is not None and (isinstance(goal, bool) or not isinstance(goal, (int, float))):
+        yield f"spec.objective.goal is {goal!r}: it must be a number"
+
+
+def _parameter_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    parameters = items(spec.get("parameters"), "spec.parameters")
+    if not parameters and not spec.get("nasConfig"):
+        yield "spec.parameters is empty: give at least one parameter to search"
+    names = []
+    for index, each in enumerate(parameters):
+        field = f"spec.parameters[{index}]"
+        one = mapping(each, field)
+        if not one.get("name") or one["name"] in names:
+            yield f"{field}.name is {one.get('name')!r}: give each parameter a name of its own"
+        names.append(one.get("name"))
+        if one.get("parameterType") not in _TYPES:
+            yield f"{field}.parameterType is {one.get('parameterType')!r}: set it to one of {', '.join(_TYPES)}"
+        space = mapping(one.get("feasibleSpace"), f"{field}.feasibleSpace")
+        yield from _space_faults(space, one.get("parameterType"), f"{field}.feasibleSpace")
+
+
+def _space_faults(space: Mapping[str, Any], kind: Any, field: str) -> Iterator[str]:
+    if kind not in _NUMERIC:
+        if not space.get("list"):
+            yield f"{field}.list is empty: a {kind} parameter needs its values"
+        return
+    bounds = {name: number(space.get(name)) for name in ("min", "max")}
+    for name, value in bounds.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            yield f"{field}.{name} is {space.get(name)!r}: set it to a number, as text"
+    if bounds["min"] >= bounds["max"]:
+        yield f"{field}.min is {space['min']}, not less than max, {space['max']}: exchange them"
+
+
+def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    template = mapping(spec.get("trialTemplate"), "spec.trialTemplate")
+    for name in _KNOWS:
+        if not template.get(name):
+            yield f"spec.trialTemplate.{name} is missing: Katib needs it (Experiment sets it for known kinds)"
+    declared = items(template.get("trialParameters"), "spec.trialTemplate.trialParameters")
+    searched = {each.get("name"): each for each in items(spec.get("parameters"), "spec.parameters")}
+    for index, each in enumerate(declared):
+        reference = str(each.get("reference"))
+        if reference not in searched and not reference.startswith("${trialSpec."):
+            yield (
+                f"spec.trialTemplate.trialParameters[{index}].reference is {reference!r}, which spec.parameters does "
+                f"not have ({', '.join(map(str, searched))})"
+            )
+    trial = template.get("trialSpec")
+    if trial is None:
+        if not template.get("configMap"):
+            yield "spec.trialTemplate.trialSpec is missing: set it to the job of a trial"
+        return
+    used = str(trial)
+    for each in declared:
+        if _REFERENCE.format(name=each.get("name")) not in used:
+            yield (
+                f"spec.trialTemplate.trialSpec does not use {_REFERENCE.format(name=each.get('name'))}: all trials "
+                "would be alike in it; put it into the trial's arguments or environment"
+            )
+    yield from _kind_faults(trial, {str(each.get("name")): searched.get(each.get("reference")) for each in declared})
+
+
+def _kind_faults(trial: Any, parameters: Mapping[str, Mapping[str, Any] | None]) -> Iterator[str]:
+    """Yield what the trial's own kind has against one trial, with each parameter at one of its values."""
+    kind = known_kind(trial)
+    if kind is None:
+        return
+    examples = {_REFERENCE.format(name=name): _example(parameter) for name, parameter in parameters.items()}
+    try:
+        kind.check(kind.normalize(_rendered(trial, examples)))
+    except InvalidManifestError as error:
+        yield f"spec.trialTemplate.trialSpec: {error}"
+
+
+def _example(parameter: Mapping[str, Any] | None) -> str:
+    space = (parameter or {}).get("feasibleSpace") or {}
+    return str(space.get("min") or next(iter(space.get("list") or ()), "1"))
+
+
+def _rendered(value: Any, examples: Mapping[str, str]) -> Any:
+    """Return a copy of a manifest in which the parameters have values."""
+    if isinstance(value, Mapping):
+        return {key: _rendered(item, examples) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rendered(item, examples) for item in value]
+    if isinstance(value, str):
+        for reference, example in examples.items():
+            value = value.replace(reference, example)
+    return value
+
+
+__all__ = ["check", "known_kind"]

@@ -1,0 +1,102 @@
+"""The trial template of an Experiment: what Katib must know of each kind that a trial may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_sparkml.resources.base import Manifest, present
+from airflow_provider_sparkml.resources.manifests import load_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class TrialKind:
+    """How Katib follows a trial of one kind.
+
+    :param succeeded: the condition that is its success.
+    :param failed: the condition that is its failure.
+    :param container: name of the container whose metrics count; empty where it is the template's first.
+    :param pod_labels: labels of its rank 0, whose metrics count.
+    :param template: path to the pod template of rank 0.
+    """
+
+    succeeded: str
+    failed: str = "Failed"
+    container: str = ""
+    pod_labels: Mapping[str, str] = field(default_factory=dict)
+    template: tuple[str, ...] = ()
+
+
+_MASTER = {"training.kubeflow.org/job-role": "master"}
+_LAUNCHER = {"training.kubeflow.org/job-role": "launcher"}
+_INDEX_0 = {"batch.kubernetes.io/job-completion-index": "0"}
+_WORKER_0 = {"training.kubeflow.org/replica-type": "worker", "training.kubeflow.org/replica-index": "0"}
+_KINDS = {
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): TrialKind(
+        "Complete", container="node", pod_labels={"jobset.sigs.k8s.io/replicatedjob-name": "node", **_INDEX_0}
+    ),
+    ("batch/v1", "Job"): TrialKind("Complete", pod_labels=_INDEX_0, template=("template",)),
+    ("kubeflow.org/v1", "PyTorchJob"): TrialKind("Succeeded", container="pytorch", pod_labels=_MASTER),
+    ("kubeflow.org/v1", "TFJob"): TrialKind("Succeeded", container="tensorflow", pod_labels=_MASTER),
+    ("kubeflow.org/v1", "XGBoostJob"): TrialKind("Succeeded", container="xgboost", pod_labels=_MASTER),
+    ("kubeflow.org/v1", "MPIJob"): TrialKind("Succeeded", container="mpi", pod_labels=_LAUNCHER),
+    ("kubeflow.org/v2beta1", "MPIJob"): TrialKind(
+        "Succeeded", pod_labels=_LAUNCHER, template=("mpiReplicaSpecs", "Launcher", "template")
+    ),
+}
+
+
+def trial_template(trial: Any, parameters: Iterable[str], *, retain: bool) -> dict[str, Any]:
+    """Return ``spec.trialTemplate``, with what Katib must know where the kind is known.
+
+    :param trial: the job of each trial: a builder's object or a manifest.
+    :param parameters: names of the parameters, which the trial uses by the same names.
+    :param retain: whether a trial's pods stay when it has ended.
+    :raises InvalidManifestError: the trial is no manifest.
+    """
+    manifest = load_manifest(trial)
+    template: dict[str, Any] = {
+        "retain": retain,
+        "trialParameters": [{"name": name, "reference": name} for name in parameters],
+        "trialSpec": manifest,
+    }
+    kind = _KINDS.get((manifest["apiVersion"], manifest["kind"]))
+    if kind is None:
+        return template
+    return template | present(
+        {
+            "primaryContainerName": kind.container or _first_container(manifest, kind.template),
+            "primaryPodLabels": _pod_labels(manifest, kind),
+            "successCondition": _condition(kind.succeeded),
+            "failureCondition": _condition(kind.failed),
+        }
+    )
+
+
+def _condition(name: str) -> str:
+    """Return GJSON that finds a condition which holds."""
+    return f'status.conditions.#(type=="{name}")#|#(status=="True")#'
+
+
+def _pod_labels(manifest: Manifest, kind: TrialKind) -> Mapping[str, str]:
+    """Return the labels of a trial's rank 0."""
+    spec = manifest.get("spec") or {}
+    if manifest["kind"] == "PyTorchJob" and "Master" not in (spec.get("pytorchReplicaSpecs") or {}):
+        return _WORKER_0
+    if manifest["kind"] == "Job" and spec.get("completionMode") != "Indexed":
+        return {}
+    return kind.pod_labels
+
+
+def _first_container(manifest: Manifest, path: tuple[str, ...]) -> str:
+    """Return the name of the first container of the pod template at a path; empty when there is none."""
+    part: Any = manifest.get("spec")
+    for step in (*path, "spec"):
+        part = part.get(step) if isinstance(part, Mapping) else None
+    containers = part.get("containers") if isinstance(part, Mapping) else None
+    first = containers[0] if isinstance(containers, list) and containers else {}
+    return str(first.get("name") or "") if isinstance(first, Mapping) else ""
+
+
+__all__ = ["trial_template"]

@@ -1,0 +1,234 @@
+"""Jobs of several kinds of replicas, as the MPI operator and the training operator have them: what they share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_sparkml.resources.base import Manifest, merge_env
+from airflow_provider_sparkml.resources.fields import (
+    boolean,
+    convert,
+    integer,
+    is_whole,
+    items,
+    mapping,
+    name_faults,
+    number_faults,
+    text,
+    texts,
+)
+from airflow_provider_sparkml.resources.training import QUEUE_LABEL
+
+JOB_NAME = "training.kubeflow.org/job-name"
+"""Label of a job's pods: its name."""
+ROLE = "training.kubeflow.org/job-role"
+"""Label of a job's pods: ``launcher``, ``worker``, ``master``."""
+MIN_TTL_SECONDS = 60
+"""A job that is removed sooner may be gone before anybody has seen how it ended."""
+
+_RUN_POLICY = ("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+_POLICIES = ("Running", "All", "None")
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """Which replicas a kind has.
+
+    :param field: field of the spec that has them by type.
+    :param types: their types, the leading one first.
+    :param container: name that each type's container must have; empty where any will do.
+    :param single: types of which there is exactly one.
+    :param required: types that must be there.
+    :param restart_policies: the restart policies that the operator takes.
+    """
+
+    field: str
+    types: tuple[str, ...]
+    container: str = ""
+    single: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    restart_policies: tuple[str, ...] = ("Never", "OnFailure", "Always", "ExitCode")
+
+
+def normalized(manifest: Manifest, replicas: Replicas, integers: tuple[str, ...] = ()) -> Manifest:
+    """Return a copy with numbers for numeric text, text for arguments, and a policy that frees the workers at the end.
+
+    :param manifest: the rendered manifest.
+    :param replicas: the kind's replicas.
+    :param integers: the kind's own fields of the spec that are whole numbers.
+    """
+    result = copy.deepcopy(manifest)
+    spec = result.get("spec")
+    if not isinstance(spec, dict):
+        return result
+    convert(spec, integers, integer)
+    policy = spec.setdefault("runPolicy", {})
+    convert(policy, _RUN_POLICY, integer)
+    convert(policy, ("suspend",), boolean)
+    if isinstance(policy, dict):
+        convert(policy.get("schedulingPolicy"), ("minAvailable", "scheduleTimeoutSeconds"), integer)
+        # The operators' own default is None: workers, and their GPUs, stay busy after the end.
+        policy.setdefault("cleanPodPolicy", "Running")
+    specs = spec.get(replicas.field)
+    for each in specs.values() if isinstance(specs, dict) else ():
+        convert(each, ("replicas",), integer)
+        normalize_template(each.get("template") if isinstance(each, dict) else None)
+    return result
+
+
+def normalize_template(template: Any) -> None:
+    """Bring the containers of a pod template into their types, in place."""
+    spec = template.get("spec") if isinstance(template, dict) else None
+    containers = spec.get("containers") if isinstance(spec, dict) else None
+    for container in containers if isinstance(containers, list) else ():
+        convert(container, ("command", "args"), texts)
+        for entry in container.get("env") or () if isinstance(container, dict) else ():
+            convert(entry, ("value",), text)
+
+
+def replica_faults(manifest: Manifest, replicas: Replicas) -> Iterator[str]:
+    """Yield what is wrong with a job's replicas, its run policy, its name and its queue."""
+    spec = mapping(manifest.get("spec"), "spec")
+    field = f"spec.{replicas.field}"
+    specs = mapping(spec.get(replicas.field), field)
+    if not specs:
+        least = " or ".join(replicas.required or replicas.types)
+        yield f"{field} is {spec.get(replicas.field)!r}: give at least {least}"
+    for name in replicas.required:
+        if name not in specs:
+            yield f"{field}.{name} is missing: this kind cannot do without; there are: {', '.join(specs)}"
+    for name, value in specs.items():
+        yield from _one_replica(mapping(value, f"{field}.{name}"), f"{field}.{name}", name, replicas)
+    yield from run_policy_faults(spec)
+    most = max((each.get("replicas") or 1 for each in specs.values()), default=1)
+    longest = max(replicas.types, key=len).lower()
+    yield from name_faults(manifest, f"-{longest}-{most - 1}")
+    yield from queue_faults(manifest)
+
+
+def _one_replica(value: Mapping[str, Any], field: str, name: str, replicas: Replicas) -> Iterator[str]:
+    if name not in replicas.types:
+        yield f"{field} is of an unknown type: the types are {', '.join(replicas.types)}"
+    count = value.get("replicas", 1)
+    if name in replicas.single and count != 1:
+        yield f"{field}.replicas is {count!r}: there is exactly 1"
+    if not is_whole(count) or count < 1:
+        yield f"{field}.replicas is {count!r}: set it to a whole number, at least 1"
+    policy = value.get("restartPolicy")
+    if policy is not None and policy not in replicas.restart_policies:
+        yield f"{field}.restartPolicy is {policy!r}: set it to one of {', '.join(replicas.restart_policies)}"
+    if policy == "Always" and name in replicas.types[:1]:
+        yield f"{field}.restartPolicy is 'Always': the job would never end; set it to 'Never' or 'OnFailure'"
+    yield from template_faults(value.get("template"), f"{field}.template", replicas.container)
+
+
+def template_faults(template: Any, field: str, container: str = "") -> Iterator[str]:
+    """Yield what is wrong with a pod template.
+
+    :param container: the name that one of the containers must have; empty where any will do.
+    """
+    pod = mapping(mapping(template, field).get("spec"), f"{field}.spec")
+    containers = items(pod.get("containers"), f"{field}.spec.containers")
+    if not containers:
+        yield f"{field}.spec.containers is {pod.get('containers')!r}: give one with name and image"
+    names = []
+    for index, each in enumerate(containers):
+        where = f"{field}.spec.containers[{index}]"
+        one = mapping(each, where)
+        names.append(one.get("name"))
+        if not one.get("name"):
+            yield f"{where}.name is {one.get('name')!r}: set it to {container or 'a name'!r}"
+        if not one.get("image"):
+            yield f"{where}.image is {one.get('image')!r}: set it"
+        for part in ("command", "args"):
+            if isinstance(one.get(part), str):
+                yield f"{where}.{part} is {one[part]!r}: it must be a list, such as ['python', 'train.py']"
+    if container and container not in names:
+        yield (
+            f"{field}.spec.containers[0].name is {names[0] if names else None!r}: the operator looks for the "
+            f"container {container!r}; name it so"
+        )
+
+
+def run_policy_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with ``spec.runPolicy``."""
+    policy = mapping(spec.get("runPolicy"), "spec.runPolicy")
+    yield from number_faults(policy, {"activeDeadlineSeconds": 1, "backoffLimit": 0}, "spec.runPolicy")
+    yield from ttl_faults(policy, "spec.runPolicy")
+    clean = policy.get("cleanPodPolicy", "Running")
+    if clean not in _POLICIES:
+        yield f"spec.runPolicy.cleanPodPolicy is {clean!r}: set it to one of {', '.join(_POLICIES)}"
+
+
+def ttl_faults(part: Mapping[str, Any], field: str) -> Iterator[str]:
+    """Yield a time to live in which an end may pass unseen."""
+    ttl = part.get("ttlSecondsAfterFinished")
+    if ttl is not None and (not is_whole(ttl) or ttl < MIN_TTL_SECONDS):
+        yield (
+            f"{field}.ttlSecondsAfterFinished is {ttl!r}: the job could be gone before its end is seen; set it to a "
+            f"whole number, {MIN_TTL_SECONDS} or more, or leave it out and let on_finish clean up"
+        )
+
+
+def queue_faults(manifest: Manifest) -> Iterator[str]:
+    """Yield a job that two queues would have to admit, each holding what the other waits for."""
+    labels = mapping(mapping(manifest.get("metadata"), "metadata").get("labels"), "metadata.labels")
+    spec = mapping(manifest.get("spec"), "spec")
+    policy = mapping(mapping(spec.get("runPolicy"), "spec.runPolicy").get("schedulingPolicy"), "schedulingPolicy")
+    if labels.get(QUEUE_LABEL) and policy.get("queue"):
+        yield (
+            f"metadata.labels[{QUEUE_LABEL!r}] is {labels[QUEUE_LABEL]!r} and spec.runPolicy.schedulingPolicy.queue is "
+            f"{policy['queue']!r}: Kueue and the gang scheduler would both have to admit it; leave one of them out"
+        )
+
+
+def with_env_in_replicas(manifest: Manifest, replicas: Replicas, env: Mapping[str, str]) -> Manifest:
+    """Return a copy in which all containers of all replicas have these variables."""
+    spec = dict(manifest.get("spec") or {})
+    specs = spec.get(replicas.field)
+    if isinstance(specs, dict):
+        spec[replicas.field] = {
+            name: {**each, "template": with_env_in_template(each.get("template"), env)} for name, each in specs.items()
+        }
+    return {**manifest, "spec": spec}
+
+
+def with_env_in_template(template: Any, env: Mapping[str, str]) -> Any:
+    """Return a copy of a pod template in which all containers have these variables."""
+    pod = dict((template or {}).get("spec") or {})
+    pod["containers"] = [{**each, "env": merge_env(each.get("env"), env)} for each in pod.get("containers") or ()]
+    return {**(template or {}), "spec": pod}
+
+
+def rank_of(pod: Manifest) -> str:
+    """Return what is left of a pod's name behind its job's: ``worker-1``, or ``launcher`` of ``launcher-x7k2p``."""
+    metadata = pod["metadata"]
+    job = (metadata.get("labels") or {}).get(JOB_NAME) or ""
+    name = str(metadata["name"]).removeprefix(f"{job}-")
+    return "launcher" if name.startswith("launcher") else name
+
+
+def pod_selector(obj: Manifest) -> str:
+    """Return the label selector of all the job's pods."""
+    return f"{JOB_NAME}={obj['metadata']['name']}"
+
+
+__all__ = [
+    "JOB_NAME",
+    "ROLE",
+    "Replicas",
+    "normalize_template",
+    "normalized",
+    "pod_selector",
+    "queue_faults",
+    "rank_of",
+    "replica_faults",
+    "run_policy_faults",
+    "template_faults",
+    "ttl_faults",
+    "with_env_in_replicas",
+    "with_env_in_template",
+]
