@@ -56,7 +56,9 @@ MANIFEST = SparkApplication(
 def stack(folder: Path) -> Iterator[tuple[Path, AirflowApi]]:
     """Run a local cluster and an Airflow with the benchmark's DAGs; yield the kubeconfig and Airflow's API."""
     cluster = folder / "cluster"
-    airflow = Airflow(folder / "airflow", DAGS, cluster / "kubeconfig")
+    airflow = Airflow(
+        folder / "airflow", DAGS, {"kubernetes_default": {"kube_config_path": str(cluster / "kubeconfig")}}
+    )
     sparkml("images", "build", "spark", quiet=True)
     sparkml("cluster", "up", "--detach", f"--state-dir={cluster}", quiet=True)
     try:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import httpx
 import psutil
 
 START_SECONDS = 180.0
-STOP_SECONDS = 25.0
+STOP_SECONDS = 60.0
 USER = "admin"
-SESSION = "session.json"
+SESSIONS = "sessions.json"
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
 
@@ -29,73 +30,97 @@ class DemoError(Exception):
 
 
 class Airflow:
-    """`airflow standalone` in a folder of its own, on free ports.
+    """`airflow standalone` in a folder of its own, on free ports of loopback.
 
     :param home: its AIRFLOW_HOME.
     :param dags: folder of the DAGs.
-    :param kubeconfig: kubeconfig of the connection ``kubernetes_default``.
+    :param connections: connections of type ``kubernetes``: id → extra.
+    :param settings: further settings: ``SECTION__KEY`` → value.
     """
 
-    def __init__(self, home: Path, dags: Path, kubeconfig: Path) -> None:
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        connections: Mapping[str, Mapping[str, str]],
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = home
         self.log = home / "standalone.log"
         self._dags = dags
-        self._kubeconfig = kubeconfig
+        self._connections = connections
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._env: dict[str, str] = {}
         self.url = ""
         self.password = ""
 
     def start(self) -> None:
         """Start it, in a session of its own, and return at once."""
+        self.password = secrets.token_urlsafe(9)
+        self.home.mkdir(parents=True, exist_ok=True)
+        _write_private(self.home / PASSWORDS, json.dumps({USER: self.password}))
+        self._env = self._environment()
+        self._process = self.start_component("standalone")
+
+    def _environment(self) -> dict[str, str]:
         api, worker_log, trigger_log = free_ports(3)
         self.url = f"http://127.0.0.1:{api}"
-        self.password = secrets.token_urlsafe(9)
-        self.home.mkdir(parents=True)
-        _write_private(self.home / PASSWORDS, json.dumps({USER: self.password}))
         settings = {
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(api),
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__PARALLELISM": "4",
+            "API__BASE_URL": self.url,
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(api),
+            "API__WORKERS": "1",
+            "CORE__DAGS_FOLDER": str(self._dags),
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__PARALLELISM": "4",
             # SQLite has one writer at a time; the five seconds that others wait by default are few on a busy machine.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
+            "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
             # How soon things are noticed: the defaults are made for a thousand tasks, and not for one run. Above all,
             # the end of a worker is noticed late when another was forked meanwhile; a deferred task that is already
             # resumed by then is taken for a failed one.
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-            "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
-                {"conn_type": "kubernetes", "extra": {"kube_config_path": str(self._kubeconfig)}}
-            ),
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            **self._settings,
+        }
+        connections = {
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "kubernetes", "extra": extra})
+            for name, extra in self._connections.items()
         }
         # A person's own Airflow settings are for his own Airflow.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         scripts = str(Path(sys.executable).parent)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
-                env={
-                    **inherited,
-                    **settings,
-                    "AIRFLOW_HOME": str(self.home),
-                    "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
-                    "NO_COLOR": "1",
-                    "PYTHONUNBUFFERED": "1",
-                },
+        return {
+            **inherited,
+            **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+            **connections,
+            "AIRFLOW_HOME": str(self.home),
+            "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",  # standalone starts `airflow`
+            "NO_COLOR": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def start_component(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start ``airflow <command>`` of this Airflow in a session of its own, and return at once."""
+        with (self.home / f"{command[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *command],
+                env=self._env,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        (self.home / SESSION).write_text(json.dumps([self._process.pid, psutil.boot_time()]))
+        self._started.append(process)
+        sessions = [each.pid for each in self._started]
+        (self.home / SESSIONS).write_text(json.dumps({"sessions": sessions, "booted": psutil.boot_time()}))
+        return process
 
     def wait_until_healthy(self) -> None:
         """Wait until every component is up.
@@ -120,40 +145,51 @@ class Airflow:
             )
         return False
 
-    def stop(self) -> None:
+    def stop(self) -> list[str]:
         """Stop it, whoever started it, and all it started; what does not end by itself in time is killed.
 
-        SIGINT to ``standalone`` is the way it ends its components (SIGTERM leaves them behind).
+        SIGINT is the way ``standalone`` ends its components (SIGTERM leaves them behind).
+
+        :return: what had to be killed.
         """
-        processes = self.processes()
-        for leader in [process for process in processes if process.pid == self._session()]:
+        processes, leaders = self.processes(), self._sessions()
+        for leader in [process for process in processes if process.pid in leaders]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 leader.send_signal(signal.SIGINT)
-        _, alive = psutil.wait_procs(processes, timeout=STOP_SECONDS)
-        for process in [*alive, *self.processes()]:
+        psutil.wait_procs(processes, timeout=STOP_SECONDS)
+        left = self.processes()
+        told = [str(process) for process in left]
+        for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(alive, timeout=5)
-        if self._process is not None:
-            self._process.wait()
-        (self.home / SESSION).unlink(missing_ok=True)
+        psutil.wait_procs(left, timeout=5)
+        for started in self._started:
+            started.wait()
+        (self.home / SESSIONS).unlink(missing_ok=True)
+        return told
 
-    def processes(self) -> list[psutil.Process]:
-        """Return its processes, whoever started them: the members of the session it was started in."""
-        session, found = self._session(), []
-        for pid in psutil.pids() if session else ():
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Return its processes, whoever started them, whose command lines have all the words.
+
+        They are the members of the sessions that were started: Airflow writes its process titles over what the system
+        tells of their environment.
+        """
+        sessions, found = self._sessions(), []
+        for pid in psutil.pids() if sessions else ():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-                if os.getsid(pid) == session:
-                    found.append(psutil.Process(pid))
+                process = psutil.Process(pid)
+                if os.getsid(pid) in sessions and all(word in " ".join(process.cmdline()) for word in words):
+                    found.append(process)
         return found
 
-    def _session(self) -> int | None:
-        """Return the number of the session it was started in; ``None`` if it was not, or before the last boot."""
+    def _sessions(self) -> list[int]:
+        """Return the numbers of the sessions that were started; none if that was before the last boot."""
         try:
-            session, booted = json.loads((self.home / SESSION).read_text())
+            known = json.loads((self.home / SESSIONS).read_text())
         except FileNotFoundError:
-            return None
-        return int(session) if booted == psutil.boot_time() else None  # the number may be anybody's by now
+            return []
+        # Otherwise the numbers may be anybody's by now.
+        return list(known["sessions"]) if known["booted"] == psutil.boot_time() else []
 
 
 class AirflowApi:
@@ -163,10 +199,7 @@ class AirflowApi:
     """
 
     def __init__(self, airflow: Airflow) -> None:
-        self._http = httpx.Client(base_url=airflow.url, timeout=30)
-        answer = self._http.post("/auth/token", json={"username": USER, "password": airflow.password})
-        answer.raise_for_status()
-        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._http = client(airflow)
 
     def close(self) -> None:
         """Close the connection."""
@@ -230,6 +263,14 @@ class AirflowApi:
         if answer.is_error:
             raise DemoError(f"{method} {path} answered {answer.status_code}: {answer.text[:500]}")
         return answer.json()
+
+
+def client(airflow: Airflow, *, seconds: float = 30) -> httpx.Client:
+    """Return an HTTP client of a healthy Airflow that is logged in."""
+    http = httpx.Client(base_url=airflow.url, timeout=seconds)
+    answer = http.post("/auth/token", json={"username": USER, "password": airflow.password}).raise_for_status()
+    http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+    return http
 
 
 def free_ports(count: int) -> list[int]:

@@ -28,7 +28,11 @@ class Stack:
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
         self.cluster = folder / "cluster"
-        self.airflow = Airflow(folder / "airflow", ROOT / "dags", self.cluster / "kubeconfig")
+        self.airflow = Airflow(
+            folder / "airflow",
+            ROOT / "dags",
+            {"kubernetes_default": {"kube_config_path": str(self.cluster / "kubeconfig")}},
+        )
 
     @contextmanager
     def running(self, *, keep: bool) -> Iterator[None]:

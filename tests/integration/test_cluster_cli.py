@@ -12,7 +12,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,21 +107,17 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_up_status_down_and_up_again(state: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / "config"
-    took = []
-    for _ in range(2):  # the second time with a state to be read
-        began = time.monotonic()
+    server = ""
+    for again in (False, True):  # the second time with a state to be read
         first = sparkml("cluster", "up", "--detach", "--state-dir", state, "--kubeconfig", copy)
-        took.append(time.monotonic() - began)
         assert "not use it in production" in first.stdout.replace("Do not", "not")
         assert f"export KUBECONFIG={copy}" in first.stdout
-        if len(took) == 1:
+        if not again:
             server = server_of(copy)
             kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"a": "b"}}
             kubectl(state, "apply", "-f", "-", stdin=json.dumps(kept))
             assert sparkml("cluster", "down", "--state-dir", state).stdout == "stopped\n"
             assert not (state / "cluster.pid").exists()
-    # On a machine that has nothing else to do.
-    assert min(took) <= 3.0 * max(1.0, psutil.getloadavg()[0] / (psutil.cpu_count() or 1)), took
     assert server_of(copy) == server  # so that kubeconfigs stay valid
     assert kubectl(state, "get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
     for path in (copy, state / "kubeconfig"):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
+
+import demo.airflow
 
 NAMESPACE = "airflow-system-tests"
 # The tests' own, in which the test plays the Spark operator, and the shipped examples, which run on the local cluster.
@@ -28,42 +26,16 @@ PATIENCE = 180.0
 ENDED = ("success", "failed", "skipped", "upstream_failed")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all are held until all are found."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+class Airflow(demo.airflow.Airflow):
+    """A running Airflow, seen through its REST API."""
 
-
-@dataclass
-class Airflow:
-    """A running Airflow, seen through its REST API.
-
-    :param home: its AIRFLOW_HOME.
-    :param url: where it is served.
-    :param env: environment of its processes.
-    :param process: ``airflow standalone``.
-    :param extra: processes that tests started beside it.
-    """
-
-    home: Path
-    url: str
-    env: dict[str, str]
-    process: subprocess.Popen[bytes]
-    extra: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _client: httpx.Client | None = None
-
-    # --- REST ---
 
     @property
     def client(self) -> httpx.Client:
         if self._client is None:
-            token = httpx.get(f"{self.url}/auth/token", timeout=PATIENCE).raise_for_status().json()["access_token"]
-            self._client = httpx.Client(
-                base_url=f"{self.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE
-            )
+            self._client = demo.airflow.client(self, seconds=PATIENCE)
+            self._client.base_url = f"{self.url}/api/v2"
         return self._client
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -78,47 +50,10 @@ class Airflow:
         self.call("POST", f"/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "conf": conf, "logical_date": None})
         return Run(self, dag_id, run_id)
 
-    # --- processes ---
-
-    def processes(self, *words: str) -> list[psutil.Process]:
-        """Return this Airflow's processes whose command line has all the words, those that workers forked included."""
-        # By session: Airflow writes its process titles over what /proc tells of the environment.
-        sessions = {self.process.pid, *(each.pid for each in self.extra)}
-        found = []
-        for each in psutil.process_iter():
-            try:
-                if os.getsid(each.pid) in sessions and all(word in " ".join(each.cmdline()) for word in words):
-                    found.append(each)
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                continue
-        return found
-
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start another component of this Airflow."""
-        process = _start(self.home, self.env, *command)
-        self.extra.append(process)
-        return process
-
     def stop(self) -> list[str]:
-        """Stop all of it, and return what had to be killed."""
         if self._client is not None:
             self._client.close()
-        for each in self.extra:
-            each.send_signal(signal.SIGTERM)
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + PATIENCE
-        while (left := self.processes()) and time.monotonic() < deadline:
-            for process in (self.process, *self.extra):
-                process.poll()
-            time.sleep(0.1)
-        told = [str(each) for each in left]
-        for each in left:
-            each.kill()
-        psutil.wait_procs(left, timeout=10)
-        for process in (self.process, *self.extra):
-            process.wait()
-        return told
+        return super().stop()
 
 
 @dataclass
@@ -214,91 +149,16 @@ class Run:
         )
 
 
-def _start(home: Path, env: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
-    """Start ``airflow …`` in a session of its own, so that Ctrl-C of the tests is not its business."""
-    with (home / f"{command[0]}.log").open("ab") as log:
-        return subprocess.Popen(
-            [str(Path(sys.executable).parent / "airflow"), *command],
-            env=env,
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def airflow_environment(home: Path, **settings: str) -> dict[str, str]:
-    """Return the environment of an Airflow that is isolated, on loopback, small and quick."""
-    api, worker_log, trigger_log = free_ports(3)
-    url = f"http://127.0.0.1:{api}"
-    options = {
-        "CORE__DAGS_FOLDER": str(home / "dags"),
-        "CORE__LOAD_EXAMPLES": "False",
-        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "CORE__PARALLELISM": "4",
-        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "API__HOST": "127.0.0.1",
-        "API__PORT": str(api),
-        "API__BASE_URL": url,
-        "API__WORKERS": "1",
-        "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
-        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
-        "DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        # SQLite has one writer at a time; on a busy machine the five seconds that others wait by default are too few.
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
-        # How soon things are noticed: the defaults are made for a thousand tasks.
-        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-        "TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
-        **settings,
-    }
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
-    return {
-        **inherited,
-        **{f"AIRFLOW__{key}": value for key, value in options.items()},
-        "AIRFLOW_HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # standalone starts `airflow`
-        "NO_COLOR": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def start_airflow(home: Path, env: dict[str, str]) -> Airflow:
-    """Start Airflow, and return when all of its components are healthy and all DAGs are there."""
-    (home / "dags").mkdir()
-    for file in (file for folder in DAGS for file in folder.glob("*.py")):
-        shutil.copy(file, home / "dags")
-    airflow = Airflow(home, env["AIRFLOW__API__BASE_URL"], env, _start(home, env, "standalone"))
+def wait_for_dags(airflow: Airflow, files: int) -> None:
+    """Wait until the DAGs of all files are there."""
     deadline = time.monotonic() + PATIENCE
-    wanted = len(list((home / "dags").glob("*.py")))
-    try:
-        while not _is_ready(airflow, wanted):
-            if airflow.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Airflow did not start:\n{(home / 'standalone.log').read_text()[-5000:]}")
-            time.sleep(0.2)
-    except BaseException:
-        airflow.stop()
-        raise
-    return airflow
-
-
-def _is_ready(airflow: Airflow, files: int) -> bool:
-    try:
-        health = httpx.get(f"{airflow.url}/api/v2/monitor/health", timeout=30).json()
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        if any(health[part]["status"] != "healthy" for part in parts):
-            return False
+    while True:
         errors = airflow.call("GET", "/importErrors")["import_errors"]
-        if errors:
-            raise RuntimeError("\n".join(each["stack_trace"] for each in errors))
-        dags = airflow.call("GET", "/dags")["dags"]
-        return len({each["relative_fileloc"] for each in dags}) == files
-    except httpx.HTTPError:
-        return False
+        assert not errors, "\n".join(each["stack_trace"] for each in errors)
+        if len({each["relative_fileloc"] for each in airflow.call("GET", "/dags")["dags"]}) == files:
+            return
+        assert time.monotonic() < deadline, "not all DAGs were parsed in time"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
@@ -324,17 +184,34 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, api_server: Any, cluster_f
     the one of the fixture of that name.
     """
     home = tmp_path_factory.mktemp("airflow")
-
-    def connection(**extra: str) -> str:
-        return json.dumps({"conn_type": "kubernetes", "extra": extra})
-
-    env = airflow_environment(home, SPARKML__HISTORY_SERVER_URL="http://history.example.com") | {
-        "AIRFLOW_CONN_KUBERNETES_DEFAULT": connection(kube_config_path=str(api_server.kubeconfig), namespace=NAMESPACE),
-        "AIRFLOW_CONN_LOCAL_CLUSTER": connection(kube_config_path=str(cluster_folder / "kubeconfig")),
-    }
-    running = start_airflow(home, env)
-    yield running
-    assert running.stop() == [], "these had to be killed"
+    (home / "dags").mkdir()
+    for file in (file for folder in DAGS for file in folder.glob("*.py")):
+        shutil.copy(file, home / "dags")
+    running = Airflow(
+        home,
+        home / "dags",
+        {
+            "kubernetes_default": {"kube_config_path": str(api_server.kubeconfig), "namespace": NAMESPACE},
+            "local_cluster": {"kube_config_path": str(cluster_folder / "kubeconfig")},
+        },
+        {
+            "SPARKML__HISTORY_SERVER_URL": "http://history.example.com",
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            # A triggerer that was killed is missed soon.
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
+        },
+    )
+    running.start()
+    try:
+        running.wait_until_healthy()
+        wait_for_dags(running, len(list((home / "dags").glob("*.py"))))
+        yield running
+    finally:
+        killed = running.stop()
+    assert killed == [], "these had to be killed"
 
 
 @dataclass

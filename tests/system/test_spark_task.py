@@ -189,7 +189,7 @@ def test_a_triggerer_that_is_killed_loses_nothing(airflow: Any, applications: An
     # While none is there: one application ends, and another's task is cleared, so nobody can call on_kill.
     applications.set_state(application, "COMPLETED", sparkApplicationId="spark-4")
     cleared.clear("run")
-    airflow.start("triggerer")
+    airflow.start_component("triggerer")
     run.until("run", "success")
     assert run.xcom("run")["uid"] == application["metadata"]["uid"]
     second = applications.until(cleared, unlike=orphan["metadata"]["uid"])
