@@ -18,7 +18,11 @@ from airflow_provider_sparkml.exceptions import AlreadyExistsError, LocalCluster
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.deployments import deployment_controller
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
+from airflow_provider_sparkml.local.controllers.jobs import job_controller
+from airflow_provider_sparkml.local.controllers.kubeflow_v1 import training_controllers
+from airflow_provider_sparkml.local.controllers.mpijobs import mpi_job_controller
 from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
+from airflow_provider_sparkml.local.controllers.runtime import run_controllers
 from airflow_provider_sparkml.local.controllers.services import ServiceProxy
 from airflow_provider_sparkml.local.controllers.serving import serving_controller
 from airflow_provider_sparkml.local.controllers.spark import SparkController
@@ -156,17 +160,23 @@ async def _parts(
     parts = (
         kubelet,
         SparkController(client, submitter, namespaces=job_namespaces),
-        namespace_controller(client),
         GarbageCollector(client),
+        ServiceProxy(client),
+    )
+    controllers = (
+        namespace_controller(client),
         serving_controller(client),
         deployment_controller(client),
-        ServiceProxy(client),
+        job_controller(client),
+        mpi_job_controller(client),
+        *training_controllers(client),
     )
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
             for part in parts:
                 tasks.create_task(part.run(), name=type(part).__name__)
+            tasks.create_task(run_controllers(client, controllers), name="controllers")
 
     work = asyncio.create_task(run(), name="cluster")
     registered = asyncio.create_task(kubelet.ready.wait())

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,19 +17,21 @@ import psutil
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, ApiError, NotFoundError
+from airflow_provider_sparkml.local.controllers.objects import find
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Source, record_event
 from airflow_provider_sparkml.local.images import ImageStore
 from airflow_provider_sparkml.local.pods.access import PodAccess, claims_of, release_volumes, wants_service_account
 from airflow_provider_sparkml.local.pods.addresses import AddressPool
 from airflow_provider_sparkml.local.pods.context import PodContext, Tell
 from airflow_provider_sparkml.local.pods.memory import MemoryWatch
+from airflow_provider_sparkml.local.pods.names import ClusterNames, host_name, search_domains, write_programs
 from airflow_provider_sparkml.local.pods.program import SERVICE_ACCOUNT
 from airflow_provider_sparkml.local.pods.scheduling import is_finished, is_ours_to_schedule, obstacle
 from airflow_provider_sparkml.local.pods.status import merge_conditions, now
 from airflow_provider_sparkml.local.pods.volumes import Volumes
 from airflow_provider_sparkml.local.pods.worker import PodWorker
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
-from airflow_provider_sparkml.resources.core import NODE, PERSISTENT_VOLUME_CLAIM, POD
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, NODE, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,9 @@ class Kubelet:
         self._claims_dir = state_dir / "volumes"
         self._server = server
         self._ca = ca
+        self._commands_dir = state_dir / "bin"
         self._addresses = AddressPool()
+        self._names = ClusterNames(state_dir / "names")
         self._memory = MemoryWatch()
         self._running: dict[tuple[str, str], _Running] = {}
         self._on_node: dict[str, Manifest] = {}
@@ -95,7 +100,10 @@ class Kubelet:
     async def run(self) -> None:
         """Register the node and run pods for ever; :attr:`ready` is set when the node is registered."""
         self._pods_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_programs(self._commands_dir, sys.executable)
         self._node = await register_node(self._client)
+        for service in (await self._client.list(SERVICE)).items:
+            self._names.put_service(service["metadata"]["namespace"], service["metadata"]["name"], service)
         await self._take_stock()
         await self._release_volumes(*VOLUMES)
         self.ready.set()
@@ -106,6 +114,11 @@ class Kubelet:
                 tasks.create_task(Controller("kubelet", self._client, [Source(POD)], self.reconcile, workers=8).run())
                 claims = Source(PERSISTENT_VOLUME_CLAIM, lambda claim: [VOLUMES])
                 tasks.create_task(Controller("volumes", self._client, [claims], self._release_volumes).run())
+                tasks.create_task(
+                    Controller("names", self._client, [Source(SERVICE)], self._take_note_of_service).run()
+                )
+                mounted = [Source(api, self._pods_that_mount) for api in (CONFIG_MAP, SECRET)]
+                tasks.create_task(Controller("mounted files", self._client, mounted, self._refresh).run())
         finally:
             await self._shut_down()
 
@@ -127,6 +140,7 @@ class Kubelet:
         self._on_node[pod["metadata"]["uid"]] = pod
         if running is None:
             running = self._start(pod)
+        self._name(pod, running.worker.address)
         if pod["metadata"].get("deletionTimestamp"):
             running.worker.delete(pod["metadata"].get("deletionGracePeriodSeconds", 0))
         return None
@@ -136,17 +150,43 @@ class Kubelet:
         done = await release_volumes(self._claims_dir, self._client, in_use)
         return None if done else RELEASE_RETRY_SECONDS
 
+    # --- names and files -------------------------------------------------------------------------------------------
+
+    def _name(self, pod: Manifest, address: str) -> None:
+        """Let others find a pod by name for as long as it runs."""
+        if is_finished(pod):
+            self._names.drop_pod(pod["metadata"]["uid"])
+        else:
+            self._names.put_pod({**pod, "status": {"podIP": address}})
+
+    async def _take_note_of_service(self, namespace: str, name: str) -> None:
+        self._names.put_service(namespace, name, await find(self._client, SERVICE, name, namespace))
+
+    def _pods_that_mount(self, obj: Manifest) -> list[tuple[str, str]]:
+        """Return the running pods that mount a ConfigMap or Secret."""
+        namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+        return [
+            key for key, each in self._running.items() if key[0] == namespace and each.worker.mounts(obj["kind"], name)
+        ]
+
+    async def _refresh(self, namespace: str, name: str) -> None:
+        """Bring a pod's mounted files up to date, as a kubelet does now and then."""
+        if running := self._running.get((namespace, name)):
+            await running.worker.refresh()
+
     # --- pods ------------------------------------------------------------------------------------------------------
 
     def _start(self, pod: Manifest, *, lost: bool = False) -> _Running:
         meta = pod["metadata"]
         root = self._pods_dir / meta["uid"]
         root.mkdir(exist_ok=True, mode=0o700)
-        pod = {**pod, "status": {**pod.get("status", {}), "podIP": self._addresses.take(), "hostIP": HOST_ADDRESS}}
+        name = f"{meta['namespace']}/{meta['name']}"
+        pod = {**pod, "status": {**pod.get("status", {}), "podIP": self._addresses.take(name), "hostIP": HOST_ADDRESS}}
+        self._name(pod, pod["status"]["podIP"])
         worker = PodWorker(self._client, self._context(pod, root))
         if lost:
             worker.lose()
-        task = asyncio.create_task(worker.run(), name=f"pod {meta['namespace']}/{meta['name']}")
+        task = asyncio.create_task(worker.run(), name=f"pod {name}")
         task.add_done_callback(_report_failure)
         running = self._running[meta["namespace"], meta["name"]] = _Running(worker, task, root)
         return running
@@ -164,10 +204,13 @@ class Kubelet:
 
         server = urlsplit(self._server)
         env = {
-            "PATH": f"{self._java_home / 'bin'}:{os.defpath}",
+            "PATH": f"{self._commands_dir}:{self._java_home / 'bin'}:{os.defpath}",
             "JAVA_HOME": str(self._java_home),
             "LANG": "C.UTF-8",
-            "HOSTNAME": pod["metadata"]["name"],
+            "HOSTNAME": host_name(pod),
+            "SPARKML_POD_IP": pod["status"]["podIP"],
+            "SPARKML_DNS": str(self._names.file),
+            "SPARKML_DNS_SEARCH": " ".join(search_domains(pod)),
             "KUBERNETES_SERVICE_HOST": server.hostname or "",
             "KUBERNETES_SERVICE_PORT": str(server.port or ""),
         }
@@ -179,8 +222,11 @@ class Kubelet:
             node_env=env,
             images=self._images,
             memory=self._memory,
+            names=self._names,
+            commands=self._commands_dir,
             lookup=access.lookup,
             mount=mount,
+            refresh=volumes.refresh,
             tell=self._teller(pod, "kubelet"),
         )
 
@@ -193,6 +239,7 @@ class Kubelet:
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
         self._on_node.pop(running.worker.uid, None)
+        self._names.drop_pod(running.worker.uid)
         self._addresses.release(running.worker.address)
         await asyncio.to_thread(shutil.rmtree, running.root, ignore_errors=True)
 

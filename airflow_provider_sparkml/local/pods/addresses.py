@@ -18,9 +18,22 @@ class AddressPool:
         self._network = network or random.SystemRandom().randint(1, 254)
         self._next = 0
         self._taken: set[str] = set()
+        self._former: dict[str, str] = {}
 
-    def take(self) -> str:
-        """Return an address that no other pod has, else 127.0.0.1."""
+    def take(self, name: str) -> str:
+        """Return an address that no other pod has, else 127.0.0.1.
+
+        :param name: a pod that takes the place of one of the same name gets its address, if it is free: programs that
+            looked the name up before find it there.
+        """
+        former = self._former.get(name, "")
+        if former and former not in self._taken:
+            self._taken.add(former)
+            return former
+        self._former[name] = self._free()
+        return self._former[name]
+
+    def _free(self) -> str:
         for _ in range(0xFFFF):
             self._next = self._next % 0xFFFE + 1
             address = f"127.{self._network}.{self._next >> 8}.{self._next & 0xFF}"

@@ -11,6 +11,7 @@ from typing import Literal
 from airflow_provider_sparkml.local.images import ImageStore
 from airflow_provider_sparkml.local.pods.environment import Lookup
 from airflow_provider_sparkml.local.pods.memory import MemoryWatch
+from airflow_provider_sparkml.local.pods.names import ClusterNames
 from airflow_provider_sparkml.resources.base import Manifest
 
 Tell = Callable[[Literal["Normal", "Warning"], str, str], None]
@@ -29,8 +30,11 @@ class PodContext:
     :param node_env: variables that the node gives to every container.
     :param images: where images come from.
     :param memory: watches memory limits.
+    :param names: the cluster's names.
+    :param commands: directory of the commands that the node has for all images.
     :param lookup: finds ConfigMaps and Secrets of the pod's namespace.
     :param mount: makes the pod's volumes.
+    :param refresh: brings the files of its volumes up to date.
     :param tell: records an event.
     :param dirty: is set whenever the status of a container changed.
     :param volumes: volume name → place, once they are made.
@@ -41,8 +45,11 @@ class PodContext:
     node_env: dict[str, str]
     images: ImageStore
     memory: MemoryWatch
+    names: ClusterNames
+    commands: Path
     lookup: Lookup
     mount: Mount
+    refresh: Callable[[], Awaitable[None]]
     tell: Tell
     dirty: asyncio.Event = field(default_factory=asyncio.Event)
     volumes: dict[str, Path] = field(default_factory=dict)

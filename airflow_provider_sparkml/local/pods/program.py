@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,17 @@ from pathlib import Path
 from airflow_provider_sparkml.local.images import Image
 from airflow_provider_sparkml.local.pods.context import PodContext
 from airflow_provider_sparkml.local.pods.environment import ContainerConfigError, container_env, expand
+from airflow_provider_sparkml.local.pods.names import INSIDE
 from airflow_provider_sparkml.local.pods.paths import PathMap
 from airflow_provider_sparkml.local.pods.volumes import container_mounts
 from airflow_provider_sparkml.resources.base import Manifest
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TERMINATION_LOG = "/dev/termination-log"
+COMMANDS = {"/usr/bin/ssh": "ssh", "/usr/sbin/sshd": "sshd"}
+"""Programs that images have at these paths, and that the node itself has for them here."""
+
+HOME_MOUNT = re.compile(r"/(?:root|home/[^/]+)/([^/]+)")
 MESSAGE_BYTES = 4096
 MESSAGE_FROM_LOG_BYTES = 2048
 MESSAGE_FROM_LOG_LINES = 80
@@ -60,16 +67,22 @@ async def build_program(context: PodContext, spec: Manifest, image: Image) -> Pr
     if service_account := context.volumes.get(SERVICE_ACCOUNT):
         mounts.setdefault(SERVICE_ACCOUNT, service_account)
     mounts[spec.get("terminationMessagePath") or TERMINATION_LOG] = message
+    mounts = {path: context.commands / name for path, name in COMMANDS.items()} | mounts
+    _link_home(place, mounts)
     copies = _redirect_properties(place, mounts)
     paths = PathMap(mounts, image.rootfs)
     _copy_properties(copies, paths)
     command = spec.get("command") or list(image.entrypoint)
     arguments = spec.get("args") or ([] if spec.get("command") else list(image.command))
-    argv = [paths.rewrite(expand(word, env)) for word in (*command, *arguments)]
+    await context.names.known(env, (*command, *arguments), context.pod)
+    env = {name: context.names.rewrite(name, value, context.pod) for name, value in env.items()}
+    words = [expand(word, env) for word in (*command, *arguments)]
+    argv = [paths.rewrite(context.names.rewrite("", word, context.pod)) for word in words]
     if not argv:
         raise ContainerConfigError("no command specified: neither the container nor its image has one")
     # What the node gives are paths of the host already.
     env = {name: value if node_env.get(name) == value else paths.rewrite(value) for name, value in env.items()}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(INSIDE), env.get("PYTHONPATH"))))
     cwd = paths.host_path(spec.get("workingDir") or image.workdir or "/") or place / "work"
     return Program(argv, env, cwd, paths)
 
@@ -94,6 +107,15 @@ def _copy_properties(copies: dict[Path, Path], paths: PathMap) -> None:
             text = file.read_text()
             file.unlink()  # it is read-only
             file.write_text(paths.rewrite_properties(text))
+
+
+def _link_home(home: Path, mounts: dict[str, Path]) -> None:
+    """Let programs find below their home what is mounted below that of a user of the image, such as ``/root/.ssh``."""
+    for mount_path, place in mounts.items():
+        if match := HOME_MOUNT.fullmatch(mount_path):
+            link = home / match[1]
+            link.unlink(missing_ok=True)
+            link.symlink_to(place)
 
 
 def container_directory(root: Path, spec: Manifest) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from airflow_provider_sparkml.exceptions import LocalClusterError
@@ -15,6 +17,17 @@ TokenSource = Callable[[str | None], Awaitable[str]]
 
 ClaimSource = Callable[[str], Awaitable[Path]]
 """Name of a PersistentVolumeClaim → the directory that is its volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a volume.
+
+    :param mode: its permissions; never for others than the user, and writable for nobody.
+    """
+
+    content: bytes
+    mode: int | None = None
 
 
 class MountError(LocalClusterError):
@@ -55,30 +68,43 @@ class Volumes:
                 return _host_path(volume["hostPath"])
             case ["persistentVolumeClaim"]:
                 return await self._claim(volume["persistentVolumeClaim"]["claimName"])
-            case ["configMap" | "secret" | "downwardAPI" as kind]:
-                return self._write(place, await self._files({kind: volume[kind]}))
-            case ["projected"]:
-                files: dict[str, bytes] = {}
-                for source in volume["projected"].get("sources") or ():
-                    files |= await self._files(source)
-                return self._write(place, files)
+            case ["configMap" | "secret" | "downwardAPI" | "projected"]:
+                shutil.rmtree(place, ignore_errors=True)  # a former try may have left a part
+                return _write(place, await self._content(volume), _default_mode(volume))
             case kinds:
                 raise MountError(f"volume {volume['name']!r}: the local cluster has no {' or '.join(kinds)} volumes")
 
-    async def _files(self, source: Manifest) -> dict[str, bytes]:
-        """Return relative path → content of one source of files."""
+    async def refresh(self) -> None:
+        """Write the files of ConfigMaps and Secrets anew where they changed; one that is gone stays as it was."""
+        for volume in self._pod["spec"].get("volumes") or ():
+            if volume.keys() & {"configMap", "secret", "projected"}:
+                with contextlib.suppress(MountError):
+                    _write(self._root / str(volume["name"]), await self._content(volume), _default_mode(volume))
+
+    async def _content(self, volume: Manifest) -> dict[str, File]:
+        """Return relative path → file of a volume made from objects."""
+        if "projected" not in volume:
+            return await self._files(volume)
+        files: dict[str, File] = {}
+        for source in volume["projected"].get("sources") or ():
+            files |= await self._files(source)
+        return files
+
+    async def _files(self, source: Manifest) -> dict[str, File]:
+        """Return relative path → file of one source of files."""
         match source:
             case {"configMap": spec}:
                 return await self._object_files("ConfigMap", spec, spec["name"])
             case {"secret": spec}:
                 return await self._object_files("Secret", spec, spec.get("secretName") or spec["name"])
             case {"downwardAPI": spec}:
-                return {item["path"]: self._downward(item).encode() for item in spec.get("items") or ()}
+                items = spec.get("items") or ()
+                return {item["path"]: File(self._downward(item).encode(), item.get("mode")) for item in items}
             case {"serviceAccountToken": spec}:
-                return {spec["path"]: (await self._token(spec.get("audience"))).encode()}
+                return {spec["path"]: File((await self._token(spec.get("audience"))).encode())}
         raise MountError(f"the local cluster cannot project {', '.join(source)} into a volume")
 
-    async def _object_files(self, kind: str, spec: Manifest, name: str) -> dict[str, bytes]:
+    async def _object_files(self, kind: str, spec: Manifest, name: str) -> dict[str, File]:
         found = await self._lookup(kind, name)
         if found is None:
             if spec.get("optional"):
@@ -87,26 +113,49 @@ class Volumes:
         data = object_data(found)
         items = spec.get("items")
         if items is None:
-            return data
+            return {key: File(content) for key, content in data.items()}
         missing = [item["key"] for item in items if item["key"] not in data]
         if missing and not spec.get("optional"):
             raise MountError(f'{kind.lower()} "{name}" has no key {", ".join(missing)}')
-        return {item["path"]: data[item["key"]] for item in items if item["key"] in data}
+        return {item["path"]: File(data[item["key"]], item.get("mode")) for item in items if item["key"] in data}
 
     def _downward(self, item: Manifest) -> str:
         if "fieldRef" in item:
             return field_value(self._pod, item["fieldRef"]["fieldPath"])
         return resource_value(self._pod, {"name": ""}, item["resourceFieldRef"])
 
-    def _write(self, place: Path, files: dict[str, bytes]) -> Path:
-        shutil.rmtree(place, ignore_errors=True)  # a former try may have left a part
-        place.mkdir(parents=True, mode=0o700)
-        for name, content in files.items():
-            path = place / _inside(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            path.chmod(0o400)
-        return place
+
+def sources_of(pod: Manifest) -> set[tuple[str, str]]:
+    """Return kind and name of every ConfigMap and Secret that a volume of the pod is made from."""
+    found = set()
+    for volume in pod["spec"].get("volumes") or ():
+        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+            if "configMap" in source:
+                found.add(("ConfigMap", str(source["configMap"]["name"])))
+            if "secret" in source:
+                found.add(("Secret", str(source["secret"].get("secretName") or source["secret"].get("name"))))
+    return found
+
+
+def _default_mode(volume: Manifest) -> int:
+    (source,) = (spec for kind, spec in volume.items() if kind != "name")
+    return int(source.get("defaultMode") or 0o400)
+
+
+def _write(place: Path, files: dict[str, File], default_mode: int) -> Path:
+    """Write files that changed, each whole at every moment."""
+    place.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for name, file in files.items():
+        path = place / _inside(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.read_bytes() == file.content:
+            continue
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        beside.write_bytes(file.content)
+        beside.chmod((file.mode or default_mode) & 0o500 | 0o400)
+        beside.replace(path)
+    return place
 
 
 def container_mounts(container: Manifest, volumes: dict[str, Path], env: dict[str, str]) -> dict[str, Path]:

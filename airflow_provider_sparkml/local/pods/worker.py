@@ -21,7 +21,7 @@ from airflow_provider_sparkml.local.pods.status import (
     terminated,
     waiting,
 )
-from airflow_provider_sparkml.local.pods.volumes import MountError
+from airflow_provider_sparkml.local.pods.volumes import MountError, sources_of
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import POD
 
@@ -102,6 +102,15 @@ class PodWorker:
             except ApiError as error:
                 log.warning("deletion of pod %s/%s: %s", meta["namespace"], meta["name"], error)
                 await asyncio.sleep(API_RETRY_SECONDS)
+
+    def mounts(self, kind: str, name: str) -> bool:
+        """Whether a volume of the pod is of a ConfigMap or Secret (``kind``) of this name."""
+        return (kind, name) in sources_of(self._pod)
+
+    async def refresh(self) -> None:
+        """Bring the files of mounted ConfigMaps and Secrets up to date."""
+        if self._context.volumes and not self._stopping.is_set():
+            await self._context.refresh()
 
     async def stop(self, grace_seconds: float) -> None:
         """End all containers: SIGTERM, and SIGKILL after the grace period."""

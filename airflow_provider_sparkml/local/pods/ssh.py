@@ -1,0 +1,125 @@
+"""The ``ssh`` of pods: runs a command in another pod over the real SSH protocol, with the keys mounted at ``~/.ssh``.
+
+``ssh [options] [user@]host command…`` as OpenSSH's, with its exit codes: the command's, or 255. Of its options
+``-p``, ``-i``, ``-n``, ``-o ConnectionAttempts``, ``-o ConnectTimeout`` and ``-o Port`` have an effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+from pathlib import Path
+
+import asyncssh
+
+from airflow_provider_sparkml.local.pods.inside import pod_dns
+
+PORT = 2222
+"""Where the sshd of pods listens; 22 is for root alone."""
+
+WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
+CONNECTION_FAILED = 255
+
+
+def parse(arguments: list[str]) -> tuple[dict[str, str], str, str]:
+    """Return options, host and command of a command line; ``-o Name=value`` is an option ``name``."""
+    options: dict[str, str] = {}
+    words = iter(arguments)
+    host = ""
+    for word in words:
+        if not word.startswith("-") or word == "-":
+            host = word
+            break
+        flags = word[1:]
+        while flags:
+            flag, flags = flags[0], flags[1:]
+            if flag in WITH_VALUE:
+                value, flags = flags or next(words, ""), ""
+                name, _, setting = value.replace(" ", "=", 1).partition("=") if flag == "o" else (flag, "", value)
+                options[name.lower() if flag == "o" else flag] = setting
+            else:
+                options[flag] = ""
+    return options, host.rpartition("@")[2], " ".join(words)
+
+
+async def connect(options: dict[str, str], host: str) -> asyncssh.SSHClientConnection:
+    """Connect to the sshd of a pod, as often as ``ConnectionAttempts`` says, a second apart."""
+    key = asyncssh.read_private_key(options.get("i") or Path.home() / ".ssh" / "id_rsa")
+    attempts = int(options.get("connectionattempts", "1"))
+    for attempt in range(1, attempts + 1):
+        try:
+            return await asyncssh.connect(
+                host,
+                int(options.get("p") or options.get("port") or PORT),
+                client_keys=[key],
+                # All pods of a job share one key, so the other side proves by it that it is one of them.
+                known_hosts=([key.convert_to_public()], [], []),
+                config=None,
+                connect_timeout=float(options.get("connecttimeout", "30")),
+                keepalive_interval=15,
+            )
+        except (OSError, asyncssh.Error):
+            if attempt >= attempts:
+                raise
+            await asyncio.sleep(1)
+    raise asyncssh.ConnectionLost("no attempt was allowed")
+
+
+async def run(options: dict[str, str], host: str, command: str) -> int:
+    """Run a command in a pod, with this program's own streams, and return its exit code."""
+    try:
+        connection = await connect(options, host)
+    except (OSError, asyncssh.Error) as error:
+        print(f"ssh: connect to host {host} port {options.get('p') or PORT}: {error}", file=sys.stderr)
+        return CONNECTION_FAILED
+    async with connection:
+        process = await connection.create_process(command, encoding=None)
+        if "n" in options:
+            process.stdin.write_eof()
+        else:
+            # A thread, since a loop cannot wait for a file or /dev/null; it need not have read all when we end.
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=_feed, args=(loop, process.stdin), daemon=True).start()
+        await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
+        await process.wait_closed()
+    if process.exit_signal or process.returncode is None:
+        return CONNECTION_FAILED
+    return int(process.returncode)
+
+
+def _feed(loop: asyncio.AbstractEventLoop, target: asyncssh.SSHWriter[bytes]) -> None:
+    """Pass standard input on."""
+
+    async def write(chunk: bytes) -> None:
+        target.write(chunk)
+        await target.drain()
+
+    with contextlib.suppress(OSError, RuntimeError, asyncssh.Error):  # the command has ended
+        while chunk := os.read(0, 1 << 16):
+            asyncio.run_coroutine_threadsafe(write(chunk), loop).result()
+        loop.call_soon_threadsafe(target.write_eof)
+
+
+async def _copy(source: asyncssh.SSHReader[bytes], target: int) -> None:
+    while chunk := await source.read(1 << 16):
+        while chunk:
+            chunk = chunk[os.write(target, chunk) :]
+
+
+def main() -> int:
+    """Run the program."""
+    options, host, command = parse(sys.argv[1:])
+    if not host or not command:
+        print("usage: ssh [options] [user@]host command", file=sys.stderr)
+        return CONNECTION_FAILED
+    pod_dns.install()
+    with contextlib.suppress(KeyboardInterrupt):
+        return asyncio.run(run(options, host, command))
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""Training jobs as a user sees them: several ranks in real processes, over real sockets, on the local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.local.controllers.jobs import JOB
+from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH
+from airflow_provider_sparkml.local.controllers.mpijobs import MPI_JOB
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SERVICE
+from tests.integration.conftest import until
+from tests.integration.training import conditions, container, template
+
+PYTORCH_JOB = PYTORCH.api
+
+
+async def log_of(client: KubernetesClient, namespace: str, name: str) -> list[str]:
+    return [line async for line in client.pod_log(namespace, name)]
+
+
+async def pods_of(client: KubernetesClient, namespace: str, selector: str) -> dict[str, Manifest]:
+    listing = await client.list(POD, namespace, label_selector=selector)
+    return {pod["metadata"]["name"]: pod for pod in listing.items}
+
+
+async def ended(client: KubernetesClient, api: ApiResource, namespace: str, name: str = "train") -> Manifest:
+    ends = {"Succeeded", "Failed", "Complete"}
+    return await until(client, api, namespace, name, lambda job: job and ends & conditions(job).keys())
+
+
+async def nothing_left(client: KubernetesClient, namespace: str) -> None:
+    async with asyncio.timeout(20):
+        for api in (POD, SERVICE, JOB, SECRET):
+            while (await client.list(api, namespace)).items:
+                await asyncio.sleep(0.05)
+
+
+def pytorch_job(**spec: Any) -> Manifest:
+    main, policy = container("pytorch", **spec.pop("env", {})), spec.pop("policy", "Never")
+    replica = {"restartPolicy": policy, "template": template(main)}
+    return {
+        "metadata": {"name": "train"},
+        "spec": {"pytorchReplicaSpecs": {"Master": replica, "Worker": {"replicas": 1, **replica}}, **spec},
+    }
+
+
+def mpi_job(script: str, *, workers: int = 2, **spec: Any) -> Manifest:
+    launcher = {"name": "launcher", "image": "python:3.11", "command": ["sh", "-c", script]}
+    worker = {"name": "worker", "image": "python:3.11"}
+    replicas = {
+        "Launcher": {"restartPolicy": "Never", "template": template(launcher)},
+        "Worker": {"replicas": workers, "template": template(worker)},
+    }
+    policy = {"cleanPodPolicy": "Running", "backoffLimit": 0, **spec.pop("runPolicy", {})}
+    return {"metadata": {"name": "train"}, "spec": {"mpiReplicaSpecs": replicas, "runPolicy": policy, **spec}}
+
+
+# --- batch/v1 Job ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_indexed_job_gives_each_pod_its_index(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    service = {"clusterIP": "None", "selector": {"job-name": "train"}}
+    await cluster_client.create(SERVICE, {"metadata": {"name": "train"}, "spec": service}, cluster_namespace)
+    env = {"WORLD_SIZE": "2", "MASTER_ADDR": "train-0.train", "MASTER_PORT": "7002"}
+    pod = template(container("main", **env), subdomain="train", restartPolicy="Never")
+    spec = {"completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimit": 0, "template": pod}
+    await cluster_client.create(JOB, {"metadata": {"name": "train"}, "spec": spec}, cluster_namespace)
+    job = await ended(cluster_client, JOB, cluster_namespace)
+    assert conditions(job) == {"SuccessCriteriaMet": "CompletionsReached", "Complete": "CompletionsReached"}
+    assert job["status"]["completedIndexes"] == "0-1"
+    assert (job["status"]["succeeded"], job["status"].get("failed")) == (2, None)
+    pods = await pods_of(cluster_client, cluster_namespace, "batch.kubernetes.io/job-name=train")
+    assert {pod["spec"]["hostname"] for pod in pods.values()} == {"train-0", "train-1"}
+    assert not any(pod["metadata"].get("finalizers") for pod in pods.values())
+    for name in pods:
+        rank = name.removeprefix("train-")[0]
+        lines = await log_of(cluster_client, cluster_namespace, name)
+        assert lines[-1] == f"rank={rank} result=[1.5, 1.5, 1.5, 1.5]"
+    await cluster_client.delete(JOB, "train", cluster_namespace, propagation="Foreground")
+    await cluster_client.delete(SERVICE, "train", cluster_namespace)
+    await nothing_left(cluster_client, cluster_namespace)
+
+
+async def test_a_job_fails_after_its_retries_and_is_deleted_in_time(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    pod = template(container("main", "raise SystemExit(3)"), restartPolicy="Never")
+    spec = {"backoffLimit": 1, "template": pod, "ttlSecondsAfterFinished": 2}
+    await cluster_client.create(JOB, {"metadata": {"name": "train"}, "spec": spec}, cluster_namespace)
+    job = await ended(cluster_client, JOB, cluster_namespace)
+    assert conditions(job) == {"FailureTarget": "BackoffLimitExceeded", "Failed": "BackoffLimitExceeded"}
+    assert job["status"]["failed"] == 2
+    await until(cluster_client, JOB, cluster_namespace, "train", lambda job: job is None)
+    await nothing_left(cluster_client, cluster_namespace)
+
+
+# --- MPIJob ----------------------------------------------------------------------------------------------------------
+
+LAUNCH = r"""
+rank=0
+for host in $(cut -d' ' -f1 /etc/mpi/hostfile); do
+  ssh -o ConnectionAttempts=20 -o StrictHostKeyChecking=no "$host" \
+    "RANK=$rank WORLD_SIZE=2 MASTER_PORT=7003 MASTER_ADDR=train-worker-0.train python $PROGRAM" 2>&1 &
+  rank=$((rank + 1))
+  pids="$pids $!"
+done
+for pid in $pids; do wait $pid || exit 9; done
+"""
+
+
+async def with_program(client: KubernetesClient, namespace: str, job: Manifest) -> Manifest:
+    """Mount the program into the workers, and tell the launcher where it is."""
+    from tests.integration.training import ALLREDUCE
+
+    data = {"allreduce.py": ALLREDUCE}
+    await client.create(CONFIG_MAP, {"metadata": {"name": "program"}, "data": data}, namespace)
+    for replica in job["spec"]["mpiReplicaSpecs"].values():
+        spec = replica["template"]["spec"]
+        spec["volumes"] = [{"name": "program", "configMap": {"name": "program"}}]
+        spec["containers"][0]["volumeMounts"] = [{"name": "program", "mountPath": "/program"}]
+        spec["containers"][0]["env"] = [{"name": "PROGRAM", "value": "/program/allreduce.py"}]
+    return job
+
+
+async def test_an_mpi_jobs_launcher_starts_ranks_on_its_workers(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    job = await with_program(cluster_client, cluster_namespace, mpi_job(LAUNCH))
+    await cluster_client.create(MPI_JOB, job, cluster_namespace)
+    done = await ended(cluster_client, MPI_JOB, cluster_namespace)
+    launchers = await pods_of(cluster_client, cluster_namespace, "training.kubeflow.org/job-role=launcher")
+    lines = await log_of(cluster_client, cluster_namespace, *launchers)
+    assert conditions(done) == {"Created": "MPIJobCreated", "Succeeded": "MPIJobSucceeded"}, lines
+    assert done["status"]["completionTime"]
+    assert done["status"]["replicaStatuses"]["Launcher"]["succeeded"] == 1
+    assert {f"rank={rank} result=[1.5, 1.5, 1.5, 1.5]" for rank in (0, 1)} <= set(lines)
+    # cleanPodPolicy: Running
+    await until(cluster_client, POD, cluster_namespace, "train-worker-1", lambda pod: pod is None)
+    await cluster_client.delete(MPI_JOB, "train", cluster_namespace, propagation="Foreground")
+    await nothing_left(cluster_client, cluster_namespace)
+
+
+async def test_the_discovery_script_follows_the_workers(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    script = """
+count() { /etc/mpi/discover_hosts.sh | wc -l; }
+until [ $(count) = 2 ]; do sleep 0.05; done
+echo two
+until [ $(count) = 1 ]; do sleep 0.05; done
+/etc/mpi/discover_hosts.sh
+exit 4
+"""
+    await cluster_client.create(
+        MPI_JOB, mpi_job(script, launcherCreationPolicy="WaitForWorkersReady"), cluster_namespace
+    )
+    running = await until(cluster_client, MPI_JOB, cluster_namespace, "train", lambda job: "Running" in conditions(job))
+    assert running["status"]["replicaStatuses"]["Worker"] == {"active": 2}
+    patch = {"spec": {"mpiReplicaSpecs": {"Worker": {"replicas": 1}}}}
+    await cluster_client.patch(MPI_JOB, "train", patch, cluster_namespace)
+    done = await ended(cluster_client, MPI_JOB, cluster_namespace)
+    assert conditions(done)["Failed"].startswith("BackoffLimitExceeded")
+    launchers = await pods_of(cluster_client, cluster_namespace, "training.kubeflow.org/job-role=launcher")
+    lines = await log_of(cluster_client, cluster_namespace, *launchers)
+    assert lines == ["two", f"train-worker-0.train.{cluster_namespace}.svc"]
+
+
+async def test_an_evicted_worker_does_not_end_an_mpi_job(
+    cluster_client: KubernetesClient, cluster_namespace: str, tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    await cluster_client.create(MPI_JOB, mpi_job(f"while [ -e {hold} ]; do sleep 0.05; done"), cluster_namespace)
+    await until(cluster_client, MPI_JOB, cluster_namespace, "train", lambda job: "Running" in conditions(job))
+    # A kubelet that runs short of memory says so; this one never does.
+    evicted = {"status": {"phase": "Failed", "reason": "Evicted"}}
+    await cluster_client.patch(POD, "train-worker-1", evicted, cluster_namespace, subresource="status")
+    job = await until(
+        cluster_client,
+        MPI_JOB,
+        cluster_namespace,
+        "train",
+        lambda job: conditions(job).get("Failed") == "MPIJobEvicted",
+    )
+    assert "completionTime" not in job["status"]
+    hold.unlink()
+    done = await until(cluster_client, MPI_JOB, cluster_namespace, "train", lambda job: "Succeeded" in conditions(job))
+    assert "Failed" not in conditions(done)
+
+
+async def test_a_suspended_mpi_job_gives_its_workers_back(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    await cluster_client.create(MPI_JOB, mpi_job("sleep 0.1", runPolicy={"suspend": True}), cluster_namespace)
+    job = await until(cluster_client, MPI_JOB, cluster_namespace, "train", lambda job: "Suspended" in conditions(job))
+    assert "startTime" not in job["status"]
+    assert not await pods_of(cluster_client, cluster_namespace, "")
+    await cluster_client.patch(MPI_JOB, "train", {"spec": {"runPolicy": {"suspend": False}}}, cluster_namespace)
+    done = await ended(cluster_client, MPI_JOB, cluster_namespace)
+    assert conditions(done).keys() == {"Created", "Succeeded"}
+    reasons = {each["type"]: each["reason"] for each in done["status"]["conditions"]}
+    assert reasons["Suspended"] == "MPIJobResumed"
+
+
+# --- PyTorchJob ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_pytorch_jobs_ranks_find_one_another(cluster_client: KubernetesClient, cluster_namespace: str) -> None:
+    await cluster_client.create(PYTORCH_JOB, pytorch_job(), cluster_namespace)
+    done = await ended(cluster_client, PYTORCH_JOB, cluster_namespace)
+    assert conditions(done) == {"Created": "PyTorchJobCreated", "Succeeded": "PyTorchJobSucceeded"}
+    for rank, name in enumerate(("train-master-0", "train-worker-0")):
+        lines = await log_of(cluster_client, cluster_namespace, name)
+        assert lines[-1] == f"rank={rank} result=[1.5, 1.5, 1.5, 1.5]"
+    await cluster_client.delete(PYTORCH_JOB, "train", cluster_namespace, propagation="Foreground")
+    await nothing_left(cluster_client, cluster_namespace)
+
+
+async def test_a_rank_that_fails_for_good_fails_its_job(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    job = pytorch_job(policy="ExitCode", env={"FAIL": "1", "EXIT_CODE": "5"})
+    job["spec"]["runPolicy"] = {"cleanPodPolicy": "Running"}
+    await cluster_client.create(PYTORCH_JOB, job, cluster_namespace)
+    done = await ended(cluster_client, PYTORCH_JOB, cluster_namespace)
+    assert conditions(done)["Failed"] == "PyTorchJobFailed"
+    failed = next(each for each in done["status"]["conditions"] if each["type"] == "Failed")
+    assert failed["message"] == 'job "train" is failing because "Worker" replica(s) failed.'
+    worker = await until(cluster_client, POD, cluster_namespace, "train-worker-0", lambda pod: pod)
+    ended_with = worker["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert ended_with["exitCode"] == 5
+
+
+async def test_a_rank_that_a_signal_killed_is_made_anew(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    job = pytorch_job(policy="ExitCode", env={"FAIL": "1", "EXIT_CODE": "143", "STEPS": "2"})
+    await cluster_client.create(PYTORCH_JOB, job, cluster_namespace)
+    await until(cluster_client, PYTORCH_JOB, cluster_namespace, "train", lambda job: "Restarting" in conditions(job))
+    await cluster_client.patch(PYTORCH_JOB, "train", {"spec": {"runPolicy": {"suspend": True}}}, cluster_namespace)
+    job = await until(
+        cluster_client, PYTORCH_JOB, cluster_namespace, "train", lambda job: "Suspended" in conditions(job)
+    )
+    assert conditions(job)["Suspended"] == "PyTorchJobSuspended"
+    async with asyncio.timeout(20):
+        while await pods_of(cluster_client, cluster_namespace, ""):
+            await asyncio.sleep(0.05)
