@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_sparkml import exceptions
 from airflow_provider_sparkml.jobs.deploy import CREATED_BY, deploy, finish_deploy
 from airflow_provider_sparkml.jobs.outcome import Deadlines
-from airflow_provider_sparkml.jobs.rollout import SPEC_HASH, Standing, standing, wait_for_rollout
+from airflow_provider_sparkml.jobs.rollout import KNATIVE_REVISION, SPEC_HASH, Standing, standing, wait_for_rollout
+from airflow_provider_sparkml.local.controllers.collectable import DEFINITION
 from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.core import DEPLOYMENT
 from airflow_provider_sparkml.resources.naming import MANAGED_BY, PREFIX
@@ -116,6 +117,44 @@ async def test_a_new_service_serves_when_its_deployment_does(deploying, rolling,
     result = await finish_deploy(client, INFERENCE_SERVICE, await task, created_by="chain-1", log=told)
     assert result["url"] == "http://flights.example"
     assert result["uid"] == submission.ref.uid
+
+
+@pytest.fixture
+async def revision(client, namespace):
+    """Give Knative revisions: which one carries which version."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    names = {"plural": "revisions", "kind": "Revision", "listKind": "RevisionList", "singular": "revision"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {"group": "serving.knative.dev", "scope": "Namespaced", "names": names, "versions": [version]}
+    await client.create(DEFINITION, {"metadata": {"name": "revisions.serving.knative.dev"}, "spec": spec})
+
+    async def revision(name, obj):
+        mark = {SPEC_HASH: obj["metadata"]["annotations"][SPEC_HASH]}
+        await client.create(KNATIVE_REVISION, {"metadata": {"name": name, "annotations": mark}}, namespace)
+
+    yield revision
+    await client.delete(DEFINITION, "revisions.serving.knative.dev", propagation="Background")
+
+
+async def test_knative_serves_the_new_version_when_its_revision_is_the_ready_one(
+    deploying, rolling, kserve, revision, told
+):
+    def predictor(created, ready):
+        return {"predictor": {"latestCreatedRevision": created, "latestReadyRevision": ready}}
+
+    first = await deploying(flights("a"))
+    task = rolling(first.ref)
+    await revision("flights-1", first.obj)
+    await kserve.write(deploymentMode="Knative", components=predictor("flights-1", "flights-1"))
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+    second = await deploying(flights("b"))
+    task = rolling(second.ref)
+    await told.until("revision flights-1 is still the version before")
+    await revision("flights-2", second.obj)
+    await kserve.write(deploymentMode="Knative", components=predictor("flights-2", "flights-1"))
+    await told.until("revision flights-2 is not ready")
+    await kserve.write(deploymentMode="Knative", components=predictor("flights-2", "flights-2"))
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
 
 
 async def test_the_same_again_changes_nothing_and_succeeds_at_once(deploying, rolling, kserve, told):
