@@ -23,6 +23,26 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             },
             {
+                "integration-name": "Kubeflow Trainer",
+                "external-doc-url": "https://www.kubeflow.org/docs/components/trainer/",
+                "tags": ["software"],
+            },
+            {
+                "integration-name": "MPI Operator",
+                "external-doc-url": "https://github.com/kubeflow/mpi-operator",
+                "tags": ["software"],
+            },
+            {
+                "integration-name": "Training Operator",
+                "external-doc-url": "https://www.kubeflow.org/docs/components/trainer/legacy-v1/",
+                "tags": ["software"],
+            },
+            {
+                "integration-name": "Katib",
+                "external-doc-url": "https://www.kubeflow.org/docs/components/katib/",
+                "tags": ["software"],
+            },
+            {
                 "integration-name": "Kubernetes API",
                 "external-doc-url": "https://kubernetes.io/docs/reference/using-api/",
                 "tags": ["software"],
@@ -41,11 +61,43 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Kubernetes API",
                 "python-modules": ["airflow_provider_sparkml.operators.kubernetes"],
             },
+            {
+                "integration-name": "Kubeflow Trainer",
+                "python-modules": ["airflow_provider_sparkml.operators.training"],
+            },
+            {
+                "integration-name": "MPI Operator",
+                "python-modules": ["airflow_provider_sparkml.operators.training"],
+            },
+            {
+                "integration-name": "Training Operator",
+                "python-modules": ["airflow_provider_sparkml.operators.training"],
+            },
+            {
+                "integration-name": "Katib",
+                "python-modules": ["airflow_provider_sparkml.operators.training"],
+            },
         ],
         "sensors": [
             {
                 "integration-name": "Spark on Kubernetes",
                 "python-modules": ["airflow_provider_sparkml.sensors.spark"],
+            },
+            {
+                "integration-name": "Kubeflow Trainer",
+                "python-modules": ["airflow_provider_sparkml.sensors.training"],
+            },
+            {
+                "integration-name": "MPI Operator",
+                "python-modules": ["airflow_provider_sparkml.sensors.training"],
+            },
+            {
+                "integration-name": "Training Operator",
+                "python-modules": ["airflow_provider_sparkml.sensors.training"],
+            },
+            {
+                "integration-name": "Katib",
+                "python-modules": ["airflow_provider_sparkml.sensors.training"],
             },
         ],
         "hooks": [
@@ -62,6 +114,22 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "KServe",
                 "python-modules": ["airflow_provider_sparkml.triggers.serving"],
+            },
+            {
+                "integration-name": "Kubeflow Trainer",
+                "python-modules": ["airflow_provider_sparkml.triggers.training"],
+            },
+            {
+                "integration-name": "MPI Operator",
+                "python-modules": ["airflow_provider_sparkml.triggers.training"],
+            },
+            {
+                "integration-name": "Training Operator",
+                "python-modules": ["airflow_provider_sparkml.triggers.training"],
+            },
+            {
+                "integration-name": "Katib",
+                "python-modules": ["airflow_provider_sparkml.triggers.training"],
             },
         ],
         "extra-links": [

@@ -41,12 +41,14 @@ print(json.dumps({"seconds": seconds, "added": sorted(set(sys.modules) - before)
 def public_modules() -> list[str]:
     """Return every module of operators, sensors and triggers that the provider declares."""
     info = get_provider_info()
-    return [
+    declared = [
         module
         for part in ("operators", "sensors", "triggers")
         for entry in info[part]
         for module in entry["python-modules"]
     ]
+    # One module may serve several integrations.
+    return list(dict.fromkeys(declared))
 
 
 def probe(modules: list[str]) -> dict[str, Any]:

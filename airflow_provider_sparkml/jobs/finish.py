@@ -10,7 +10,7 @@ from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, N
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
 from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired
-from airflow_provider_sparkml.jobs.endings import container_state
+from airflow_provider_sparkml.jobs.endings import container_state, main_container
 from airflow_provider_sparkml.jobs.evidence import gather, tail
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.log_errors import excerpt
@@ -139,7 +139,8 @@ async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef
     if pod is None:
         log.warning("The result was not read: pod %s is gone", source.pod or source.selector)
         return None
-    message = str((container_state(pod, source.container).get("terminated") or {}).get("message", ""))
+    ended = container_state(pod, main_container(pod, source.container)).get("terminated")
+    message = str((ended or {}).get("message", ""))
     result = parse_result(message)
     if isinstance(result, str) and len(message.encode()) >= RESULT_BYTES:
         log.warning("The result was cut by Kubernetes at %d bytes: write less to SPARKML_RESULT_PATH", RESULT_BYTES)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_sparkml.exceptions import NotFoundError
+from airflow_provider_sparkml.jobs.endings import main_container
 from airflow_provider_sparkml.resources.base import LogSource, Manifest
 from airflow_provider_sparkml.resources.core import POD
 
@@ -27,11 +28,16 @@ async def locate(client: KubernetesClient, namespace: str, source: LogSource | N
 
 
 async def resolve(client: KubernetesClient, namespace: str, source: LogSource | None) -> LogSource | None:
-    """Return the same log with its pod's name, or ``None`` while there is no such pod; a name is taken as it is."""
+    """Return the same log with its pod's and container's names, or ``None`` while there is no such pod.
+
+    A pod's name is taken as it is.
+    """
     if source is None or not source.selector:
         return source
     pod = await locate(client, namespace, source)
-    return None if pod is None else replace(source, pod=pod["metadata"]["name"], selector="")
+    if pod is None:
+        return None
+    return replace(source, pod=pod["metadata"]["name"], container=main_container(pod, source.container), selector="")
 
 
 def newest(pods: Iterable[Manifest]) -> Manifest | None:

@@ -117,8 +117,8 @@ class WatchedJob:
 
     __slots__ = (
         "_client", "_created", "_deadlines", "_events", "_events_due", "_facts", "_followed", "_hinted", "_known",
-        "_log", "_on_change", "_pod", "_progress", "_queue", "_refused", "_rest", "_source", "_told", "_verdict",
-        "give_up", "ref", "resource", "rounds",
+        "_log", "_on_change", "_pod", "_progress", "_queue", "_ran", "_refused", "_rest", "_source", "_told",
+        "_verdict", "give_up", "ref", "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +144,7 @@ class WatchedJob:
         self._created: float | None = None
         self._facts = 0
         self._verdict = self._known = Verdict(Phase.UNKNOWN)
+        self._ran: str | None = None
         self._told = ""
         self._events_due = 0.0
         self._hinted = False
@@ -175,7 +176,7 @@ class WatchedJob:
 
     def _take_in(self, obj: Manifest) -> bool:
         """Keep what matters of the object, and tell what is new; return whether phase, run or facts have changed."""
-        before, self._verdict = self._verdict, self.resource.read(obj)
+        before, self._verdict = self._verdict, self._since_it_ran(self.resource.read(obj))
         if self._verdict.phase is not Phase.UNKNOWN:
             self._known = self._verdict
         facts, self._facts = self._facts, hash(repr(self.resource.facts(obj)))
@@ -184,6 +185,16 @@ class WatchedJob:
         self._tell(describe(self._verdict, obj))
         now = self._verdict
         return (before.phase, before.submission_id, facts) != (now.phase, now.submission_id, self._facts)
+
+    def _since_it_ran(self, verdict: Verdict) -> Verdict:
+        """Return the verdict without start-up clock where this run has been seen running: it has lost a pod of many."""
+        if verdict.phase is Phase.RUNNING:
+            self._ran = verdict.submission_id
+        elif verdict.phase is Phase.QUEUED:
+            self._ran = None
+        elif verdict.phase is Phase.PENDING and self._ran == verdict.submission_id:
+            return replace(verdict, pending_since="")
+        return verdict
 
     def deadline(self) -> tuple[float, Expired] | None:
         """Return the deadline in force now, as epoch seconds and its name; UNKNOWN leaves the one before it running."""

@@ -30,7 +30,7 @@ class DeferringOperator(ManifestOperator):
     :param startup_timeout: how long it may take until it runs; a ``timedelta`` or seconds. ``None``: for ever.
     """
 
-    trigger_class: ClassVar[type[JobTrigger]]
+    trigger_class: type[JobTrigger]
     """The trigger; its ``resource`` is the kind."""
 
     def __init__(

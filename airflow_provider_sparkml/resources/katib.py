@@ -90,6 +90,8 @@ class Experiment:
 
     .. code-block:: python
 
+        from airflow_provider_sparkml.resources.trainer import Trainer, TrainJob
+
         Experiment(
             objective=Objective(metric="loss", type="minimize"),
             parameters=[Parameter(name="lr", min=0.001, max=0.1)],

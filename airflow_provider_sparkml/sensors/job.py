@@ -43,7 +43,7 @@ class JobSensor(BaseSensorOperator):
         ``poke_interval`` count. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else ``True``.
     """
 
-    trigger_class: ClassVar[type[JobSensorTrigger]]
+    trigger_class: type[JobSensorTrigger]
     """The trigger; its ``resource`` is the kind."""
     name_field: ClassVar[str] = "job_name"
     """The templated field that has the job's name."""

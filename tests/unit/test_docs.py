@@ -40,8 +40,7 @@ def definitions(module: str) -> ast.Module:
 OPERATORS = [
     (module, node.name)
     for role in ("operators", "sensors")
-    for entry in get_provider_info()[role]
-    for module in entry["python-modules"]
+    for module in sorted({module for entry in get_provider_info()[role] for module in entry["python-modules"]})
     for node in definitions(module).body
     if isinstance(node, ast.ClassDef) and node.name.endswith(("Operator", "Sensor"))
 ]

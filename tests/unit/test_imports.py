@@ -21,9 +21,46 @@ PUBLIC = {
     "airflow_provider_sparkml.operators.kubernetes": {"DeleteResourceOperator"},
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
+    "airflow_provider_sparkml.operators.training": {
+        "ExperimentOperator",
+        "MPIJobOperator",
+        "PyTorchJobOperator",
+        "TFJobOperator",
+        "TrainJobOperator",
+        "TrainingPodsOperator",
+        "XGBoostJobOperator",
+    },
     "airflow_provider_sparkml.sensors.spark": {"SparkApplicationSensor"},
+    "airflow_provider_sparkml.sensors.training": {
+        "ExperimentSensor",
+        "MPIJobSensor",
+        "PyTorchJobSensor",
+        "TFJobSensor",
+        "TrainJobSensor",
+        "TrainingPodsSensor",
+        "XGBoostJobSensor",
+    },
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
     "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
+    "airflow_provider_sparkml.triggers.training": {
+        "ExperimentSensorTrigger",
+        "ExperimentTrigger",
+        "MPIJobSensorTrigger",
+        "MPIJobTrigger",
+        "MPIJobV1SensorTrigger",
+        "MPIJobV1Trigger",
+        "PyTorchJobSensorTrigger",
+        "PyTorchJobTrigger",
+        "TFJobSensorTrigger",
+        "TFJobTrigger",
+        "TrainJobSensorTrigger",
+        "TrainJobTrigger",
+        "TrainingPodsSensorTrigger",
+        "TrainingPodsTrigger",
+        "XGBoostJobSensorTrigger",
+        "XGBoostJobTrigger",
+        "of_version",
+    },
 }
 
 
@@ -31,7 +68,7 @@ def test_importing_every_public_module_pulls_in_little_and_nothing_heavy() -> No
     """Its seconds depend on the machine: `python -m benchmarks.imports` measures them."""
     found = measure(public_modules(), repeats=1)
     assert found["heavy"] == []
-    assert found["modules"] <= 50
+    assert found["modules"] <= 70
 
 
 @pytest.mark.parametrize("name", PUBLIC)
