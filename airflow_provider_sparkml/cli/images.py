@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from airflow_provider_sparkml.cli.output import progress_line
-from airflow_provider_sparkml.local.images import ImageStore, default_cache, default_folders
+from airflow_provider_sparkml.local.images import ImageStore, default_cache, image_folders
+
+ImagesOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--images",
+        metavar="DIR",
+        help="A directory with image folders of your own, which come before those that are shipped; may be repeated.",
+        show_default=False,
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="The local cluster's images: virtual environments in the user's cache.")
 
@@ -17,17 +28,21 @@ app = typer.Typer(no_args_is_help=True, help="The local cluster's images: virtua
 @app.command()
 def build(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names of image folders; all when none is given.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Names of image folders; when none is given, all but the costly ones."
+        ),
     ] = None,
+    images: ImagesOption = [],  # noqa: B006 - typer reads defaults from the signature
 ) -> None:
     """Build images that are not built yet, so that the first pod need not wait for the downloads."""
-    store = ImageStore(default_folders(), default_cache())
-    asyncio.run(_build(store, names or installable()))
+    store = ImageStore(image_folders(images), default_cache())
+    asyncio.run(_build(store, names or usual(store)))
 
 
-def installable() -> list[str]:
-    """Return the names of the images that have something to install."""
-    return sorted({path.parent.name for folder in default_folders() for path in folder.glob("*/requirements.txt")})
+def usual(store: ImageStore) -> list[str]:
+    """Return the names of the images that are built without being asked for by name."""
+    return [name for name in store.names() if not store.is_on_demand(name)]
 
 
 async def _build(store: ImageStore, names: list[str]) -> None:

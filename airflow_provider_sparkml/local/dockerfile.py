@@ -19,6 +19,8 @@ class Dockerfile:
     :param env: ``ENV``, without ``PATH``.
     :param workdir: ``WORKDIR``, or empty.
     :param runs: the ``RUN`` instructions after ``COPY rootfs/ /``.
+    :param args: ``ARG`` with their defaults: variables of the build.
+    :param labels: ``LABEL``.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -26,6 +28,8 @@ class Dockerfile:
     env: dict[str, str] = field(default_factory=dict)
     workdir: str = ""
     runs: tuple[tuple[str, ...], ...] = ()
+    args: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 def parse_dockerfile(text: str) -> Dockerfile:
@@ -47,6 +51,10 @@ def parse_dockerfile(text: str) -> Dockerfile:
                 env = {**found.env, **_assignments(rest)}
                 env.pop("PATH", None)
                 found = replace(found, env=env)
+            case "ARG" if "=" in rest:
+                found = replace(found, args={**found.args, **_assignments(rest)})
+            case "LABEL":
+                found = replace(found, labels={**found.labels, **_assignments(rest)})
             case "COPY":
                 has_programs = has_programs or tuple(rest.split()[-2:]) == ROOTFS
             case "RUN" if has_programs:

@@ -1,8 +1,9 @@
 """Images of the local cluster: a folder with a Dockerfile and requirements.txt becomes a cached virtual environment.
 
 A cluster builds ``images/<name>`` with Docker; here :class:`ImageStore` reads the same Dockerfile for ``ENTRYPOINT``,
-``CMD``, ``ENV`` and ``WORKDIR``, lets uv install the same requirements, takes programs from ``rootfs/``, and carries
-out those ``RUN`` instructions that stand after ``COPY rootfs/ /``: what stands before is about a system of its own.
+``CMD``, ``ENV`` and ``WORKDIR``, lets uv, or pip, install the same requirements, takes programs from ``rootfs/``, and
+carries out those ``RUN`` instructions that stand after ``COPY rootfs/ /``: what stands before is about a system of its
+own. Both get the Dockerfile's ``ARG`` as variables; those that are set already count more, as with ``--build-arg``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import hashlib
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -31,6 +34,14 @@ from airflow_provider_sparkml.local.processes import TiedProcess
 
 READY = "ready.json"
 """Written last into a built image; an image without it does not exist."""
+BUILD_LABEL = "airflow-provider-sparkml.build"
+"""``LABEL`` of a Dockerfile; ``on-demand``: too costly to be built before somebody needs it."""
+WAITING = "somebody else is building it; waiting"
+WHEELS = "SPARKML_WHEELS"
+"""Variable of a ``RUN``: a directory of the user's cache for wheels that take long to build."""
+_PASSED = re.compile(
+    r"(?i)(PIP_|UV_|SSL_CERT_|REQUESTS_CA_BUNDLE$|(HTTPS?|ALL|NO)_PROXY$|MAKEFLAGS$|CMAKE_BUILD_|(CC|CXX)$)"
+)
 
 
 class ImageNotFoundError(LocalClusterError):
@@ -38,7 +49,7 @@ class ImageNotFoundError(LocalClusterError):
 
 
 class ImageBuildError(LocalClusterError):
-    """An image's requirements could not be installed; the message ends with what uv said."""
+    """A step of an image's build failed; the message ends with what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,19 @@ def default_folders() -> list[Path]:
     if (checkout / "pyproject.toml").is_file():
         return [checkout / "images"]
     return [here / "images_data"]
+
+
+def image_folders(own: Sequence[Path]) -> list[Path]:
+    """Return where images are looked for: in the user's own directories, and then in the project's.
+
+    :raises LocalClusterError: one of them has no image folder in it.
+    """
+    for directory in own:
+        if not any(directory.glob("*/Dockerfile")):
+            raise LocalClusterError(
+                f"--images {directory} has no image in it: give a directory of folders with a Dockerfile each"
+            )
+    return [*(directory.absolute() for directory in own), *default_folders()]
 
 
 def image_name(reference: str) -> str:
@@ -115,22 +139,23 @@ class ImageStore:
 
         :raises ImageNotFoundError: when there is no such image.
         """
-        return self._ready(self._target(self.folder(reference)))
+        return self._built(self._base(self.folder(reference))) is not None
 
     async def pull(self, reference: str, *, progress: Callable[[str], None] = lambda line: None) -> Image:
         """Return an image, building it first if need be.
 
-        :param progress: is called with every line that uv writes while it installs.
+        :param progress: is called with every line of the build.
         :raises ImageNotFoundError: when there is no such image.
-        :raises ImageBuildError: when its requirements cannot be installed.
+        :raises ImageBuildError: when a step of the build fails.
         """
         folder = self.folder(reference)
-        target = self._target(folder)
-        if not self._ready(target):
+        base = self._base(folder)
+        target = self._built(base)
+        if target is None:
             self._cache.mkdir(parents=True, exist_ok=True)
-            async with _locked(target.with_name(f"{target.name}.lock")):
-                if not self._ready(target):  # another builder may have been faster
-                    await self._build(folder, target, progress)
+            async with _locked(base.with_name(f"{base.name}.lock"), progress):
+                # Another builder may have been faster.
+                target = self._built(base) or await self._build(folder, base, progress)
         docker = parse_dockerfile((folder / "Dockerfile").read_text())
         rootfs = folder / "rootfs"
         return Image(
@@ -143,61 +168,124 @@ class ImageStore:
             workdir=docker.workdir,
         )
 
-    def _target(self, folder: Path) -> Path:
+    def is_on_demand(self, reference: str) -> bool:
+        """Whether the image is built only when somebody asks for it.
+
+        :raises ImageNotFoundError: when there is no such image.
+        """
+        labels = parse_dockerfile((self.folder(reference) / "Dockerfile").read_text()).labels
+        return labels.get(BUILD_LABEL) == "on-demand"
+
+    def names(self) -> list[str]:
+        """Return the names of all images that have something to install."""
+        return sorted({path.parent.name for parent in self._folders for path in parent.glob("*/requirements.txt")})
+
+    def _base(self, folder: Path) -> Path:
         return self._cache / f"{folder.name}-{_content_key(folder)}"
 
-    def _ready(self, target: Path) -> bool:
-        return (target / READY).is_file() and (target / "bin" / "python").exists()  # its base Python may be gone
+    @staticmethod
+    def _attempts(base: Path) -> list[Path]:
+        """Return the directories of an image's builds, the newest first."""
+        numbered = [(int(path.name.rpartition("-")[2]), path) for path in base.parent.glob(f"{base.name}-[0-9]*")]
+        return [path for _, path in sorted(numbered, reverse=True)] + [base] * base.is_dir()
 
-    async def _carry_out_runs(self, folder: Path, target: Path, log: Path, progress: Callable[[str], None]) -> None:
-        runs = parse_dockerfile((folder / "Dockerfile").read_text()).runs
-        if not runs:
-            return
-        java_home = await asyncio.to_thread(find_java_home, self._java_cache)
-        path = f"{target / 'bin'}:{java_home / 'bin'}:{os.defpath}"
-        env = {"PATH": path, "JAVA_HOME": str(java_home), "LANG": "C.UTF-8", "HOME": str(target)}
-        paths = PathMap({}, folder / "rootfs")
-        for command in runs:
-            progress(f"running {command[-1]}")
-            await _run([paths.rewrite(word) for word in command], log, progress, env)
+    def _built(self, base: Path) -> Path | None:
+        """Return the newest build that is whole and works: its base Python may be gone."""
+        return next(
+            (p for p in self._attempts(base) if (p / READY).is_file() and (p / "bin" / "python").exists()), None
+        )
 
-    async def _build(self, folder: Path, target: Path, progress: Callable[[str], None]) -> None:
-        """Build beside the target and rename, so that a half-built image is never seen; the caller holds the lock."""
-        for left_over in self._cache.glob(f"{target.name}.building-*"):
+    def _next(self, base: Path) -> Path:
+        """Remove what builders left that were killed, and return the directory of the next build."""
+        attempts = self._attempts(base)
+        for left_over in (path for path in attempts if not (path / READY).is_file()):
             shutil.rmtree(left_over, ignore_errors=True)
-        building = target.with_name(f"{target.name}.building-{os.getpid()}")
-        log = building.with_name(f"{building.name}.log")
-        uv = find_uv_bin()
-        python = str(building / "bin" / "python")
-        requirements = folder / "requirements.txt"
+        return base.with_name(f"{base.name}-{len(attempts) + 1}") if base.is_dir() else base
+
+    async def _build(self, folder: Path, base: Path, progress: Callable[[str], None]) -> Path:
+        """Build in a directory of its own, which counts from when :data:`READY` is in it; the caller holds the lock.
+
+        One that was whole is never touched again, even if it is of no use any more: pods may still run from it.
+        """
+        target = self._next(base)
+        log = base.with_name(f"{base.name}.log")
+        docker = parse_dockerfile((folder / "Dockerfile").read_text())
+        # Written by a builder that was killed, its lines are of no interest any more.
+        log.unlink(missing_ok=True)
         try:
-            # Relocatable, as the scripts in it must run from the final place.
-            await _run(
-                [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, str(building)], log, progress
-            )
-            if requirements.is_file():
-                await _run([uv, "pip", "install", "--python", python, "-r", str(requirements)], log, progress)
-            shutil.rmtree(target, ignore_errors=True)
-            building.rename(target)
-            await self._carry_out_runs(folder, target, log, progress)
+            venv = [find_uv_bin(), "venv", "--quiet", "--python", sys.executable, str(target)]
+            await _run(venv, log, progress)
+            if (folder / "requirements.txt").is_file():
+                await _install(folder / "requirements.txt", target, log, progress, {**docker.args, **os.environ})
+            if docker.runs:
+                java_home = await asyncio.to_thread(find_java_home, self._java_cache)
+                env = {**docker.env, **docker.args, **_run_environment(target, java_home, self._java_cache)}
+                paths = PathMap({}, folder / "rootfs")
+                for command in docker.runs:
+                    progress(f"running {command[-1]}")
+                    await _run([paths.rewrite(word) for word in command], log, progress, env)
             # Until this is written there is no image.
             (target / READY).write_text(json.dumps({"image": folder.name, "python": platform.python_version()}))
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
         finally:
-            shutil.rmtree(building, ignore_errors=True)
             log.unlink(missing_ok=True)
+        return target
 
 
 def _content_key(folder: Path) -> str:
-    """Hash all that decides what gets installed; programs in ``rootfs`` are used in place and are no part of it."""
+    """Hash all that decides what gets built; other programs in ``rootfs`` are used in place and are no part of it."""
     digest = hashlib.sha256(f"{platform.python_implementation()} {platform.python_version()}".encode())
     requirements = folder / "requirements.txt"
     digest.update(requirements.read_bytes() if requirements.is_file() else b"")
-    for command in parse_dockerfile((folder / "Dockerfile").read_text()).runs:
+    docker = parse_dockerfile((folder / "Dockerfile").read_text())
+    for command in docker.runs:
         digest.update("\0".join(command).encode())
+        for word in shlex.split(command[-1]):
+            program = folder / "rootfs" / word.lstrip("/")
+            digest.update(program.read_bytes() if word.startswith("/") and program.is_file() else b"")
+    digest.update(repr(sorted(docker.args.items())).encode())
     return digest.hexdigest()[:16]
+
+
+def _run_environment(target: Path, java_home: Path, cache: Path) -> dict[str, str]:
+    """Return the variables of a ``RUN``: little of the user's but what tools and package indexes need."""
+    config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    passed = {name: value for name, value in os.environ.items() if _PASSED.match(name)}
+    return {
+        **passed,
+        "PATH": f"{target / 'bin'}:{java_home / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+        "JAVA_HOME": str(java_home),
+        "LANG": "C.UTF-8",
+        "HOME": str(target),
+        "XDG_CONFIG_HOME": config,  # pip's own configuration
+        WHEELS: str(cache / "wheels"),
+    }
+
+
+async def _install(
+    requirements: Path, target: Path, log: Path, progress: Callable[[str], None], env: Mapping[str, str]
+) -> None:
+    """Install requirements with uv; where that fails, with pip, which has indexes and links of its own configuration.
+
+    :raises ImageBuildError: when neither can; what both said.
+    """
+    uv, python = (
+        [find_uv_bin(), "pip", "install", "--python", str(target / "bin" / "python")],
+        target / "bin" / "python",
+    )
+    try:
+        await _run([*uv, "-r", str(requirements)], log, progress, env)
+    except ImageBuildError as error:
+        progress(f"uv could not install {requirements}; trying pip")
+        try:
+            await _run([*uv, "pip"], log, progress, env)
+            await _run(
+                [str(python), "-m", "pip", "install", "--progress-bar=off", "-r", str(requirements)], log, progress, env
+            )
+        except ImageBuildError as second:
+            raise ImageBuildError(f"{error}\nand pip could not, either: {second}") from None
 
 
 async def _run(
@@ -233,13 +321,17 @@ def _lines(log: Path) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
+async def _locked(path: Path, progress: Callable[[str], None]) -> AsyncIterator[None]:
     """Hold a lock against other processes and other tasks; the kernel lets go of it when its holder dies."""
+    told = False
     with path.open("w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if not told:
+                    progress(WAITING)
+                told = True
                 await asyncio.sleep(0.2)
         yield

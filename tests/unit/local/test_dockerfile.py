@@ -11,6 +11,9 @@ def test_dockerfile_of_the_last_stage() -> None:
     ENV LOST=1
     FROM two
     # a comment
+    ARG BACKEND=cpu
+    ARG REQUIRED
+    LABEL one="a b" two=c
     ENV A=1 B="two words" \\
         C=3
     ENV PATH=/opt/bin:$PATH
@@ -31,6 +34,8 @@ def test_dockerfile_of_the_last_stage() -> None:
         env=env,
         workdir="/opt/work",
         runs=(("/bin/sh", "-c", "make it          so"),),
+        args={"BACKEND": "cpu"},
+        labels={"one": "a b", "two": "c"},
     )
 
 

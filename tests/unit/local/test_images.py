@@ -10,13 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
+from airflow_provider_sparkml.exceptions import LocalClusterError
 from airflow_provider_sparkml.local.dockerfile import parse_dockerfile
 from airflow_provider_sparkml.local.images import (
+    WAITING,
     ImageBuildError,
     ImageNotFoundError,
     ImageStore,
     default_folders,
+    image_folders,
     image_name,
 )
 
@@ -152,7 +156,83 @@ async def test_two_builders_build_once(store: ImageStore, folders: Path, tmp_pat
         store.pull("greet", progress=lines[0].append), other.pull("greet", progress=lines[1].append)
     )
     assert first == second
-    assert sorted(bool(said) for said in lines) == [False, True]
+    assert [WAITING] in lines
+    assert any("greeter" in line for said in lines for line in said)
+
+
+async def test_what_pods_may_run_from_is_never_touched_again(
+    store: ImageStore, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base Python of a built image goes away, as after an upgrade: another is built, beside the first."""
+    make_folder(folders, "plain", "")
+    first = await store.pull("plain")
+    (first.prefix / "bin" / "python").rename(first.prefix / "bin" / "gone")
+    assert not store.is_built("plain")
+    half = first.prefix.with_name(f"{first.prefix.name}-2")
+    half.mkdir()  # of a builder that was killed
+    (half / "trace").touch()
+    second = await store.pull("plain")
+    assert (first.prefix / "bin" / "gone").exists()
+    assert second.prefix != first.prefix
+    assert not (half / "trace").exists()
+    assert (await store.pull("plain")).prefix == second.prefix
+
+
+async def test_arguments_of_the_dockerfile_are_variables_of_the_build(
+    store: ImageStore, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dockerfile = "FROM x\nARG UV_WORD=default\nENV WORD=image\nCOPY rootfs/ /\nRUN echo $UV_WORD $WORD >$HOME/words\n"
+    folder = make_folder(folders, "made", "", dockerfile)
+    image = await store.pull("made")
+    assert (image.prefix / "words").read_text() == "default image\n"
+    monkeypatch.setenv("UV_WORD", "mine")
+    (folder / "Dockerfile").write_text(dockerfile.replace("default", "other"))
+    assert not store.is_built("made")
+    assert ((await store.pull("made")).prefix / "words").read_text() == "mine image\n"
+
+
+async def test_a_program_that_makes_the_image_is_a_part_of_it(store: ImageStore, folders: Path) -> None:
+    folder = make_folder(folders, "made", "", "FROM x\nCOPY rootfs/ /\nRUN python /make.py\n")
+    (folder / "rootfs").mkdir()
+    (folder / "rootfs" / "make.py").write_text("")
+    await store.pull("made")
+    (folder / "rootfs" / "make.py").write_text("pass")
+    assert not store.is_built("made")
+
+
+async def test_what_uv_cannot_install_pip_may(
+    store: ImageStore, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that only pip's own configuration knows, and none of uv's."""
+    subprocess.run(
+        [find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", tmp_path / "wheels", make_package(tmp_path)],
+        check=True,
+    )
+    (tmp_path / "pip.conf").write_text(f"[install]\nfind-links = {tmp_path / 'wheels'}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    make_folder(folders, "greet", "greeter==1\n")
+    lines: list[str] = []
+    image = await store.pull("greet", progress=lines.append)
+    assert subprocess.run([image.prefix / "bin" / "greet"], check=True).returncode == 0
+    assert any("trying pip" in line for line in lines)
+
+
+def test_the_users_own_folders_come_first(folders: Path, tmp_path: Path) -> None:
+    make_folder(folders, "spark", "")
+    store = ImageStore(image_folders([folders]), tmp_path / "cache")
+    assert store.folder("sparkml/spark:1") == folders / "spark"
+    assert store.folder("sparkml/onnxserver:1").parent in default_folders()
+    with pytest.raises(LocalClusterError, match=f"--images {tmp_path} has no image in it"):
+        image_folders([tmp_path])
+
+
+def test_costly_images_are_built_only_when_asked_for(folders: Path, tmp_path: Path) -> None:
+    make_folder(folders, "light", "")
+    make_folder(folders, "heavy", "", "FROM x\nLABEL airflow-provider-sparkml.build=on-demand\n")
+    store = ImageStore([folders], tmp_path / "cache")
+    assert store.names() == ["heavy", "light"]
+    assert [name for name in store.names() if store.is_on_demand(name)] == ["heavy"]
 
 
 def test_a_builder_killed_midway_leaves_a_buildable_image(folders: Path, tmp_path: Path) -> None:
