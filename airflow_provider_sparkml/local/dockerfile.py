@@ -14,6 +14,7 @@ ROOTFS = ("rootfs/", "/")
 class Dockerfile:
     """The last stage of a Dockerfile, as far as it concerns containers on the local cluster.
 
+    :param base: ``FROM``: what it is built on.
     :param entrypoint: ``ENTRYPOINT``.
     :param command: ``CMD``.
     :param env: ``ENV``, without ``PATH``.
@@ -23,6 +24,7 @@ class Dockerfile:
     :param labels: ``LABEL``.
     """
 
+    base: str = ""
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
@@ -40,7 +42,8 @@ def parse_dockerfile(text: str) -> Dockerfile:
         rest = rest.strip()
         match keyword.upper():
             case "FROM":
-                found, has_programs = Dockerfile(), False
+                words = [word for word in rest.split() if not word.startswith("--")]
+                found, has_programs = Dockerfile(base=words[0]), False
             case "ENTRYPOINT":
                 found = replace(found, entrypoint=_words(rest), command=())  # as Docker does
             case "CMD":

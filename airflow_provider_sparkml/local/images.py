@@ -27,7 +27,7 @@ import platformdirs
 from uv import find_uv_bin
 
 from airflow_provider_sparkml.exceptions import LocalClusterError
-from airflow_provider_sparkml.local.dockerfile import parse_dockerfile
+from airflow_provider_sparkml.local.dockerfile import Dockerfile, parse_dockerfile
 from airflow_provider_sparkml.local.java import find_java_home
 from airflow_provider_sparkml.local.pods.paths import PathMap
 from airflow_provider_sparkml.local.processes import TiedProcess
@@ -58,7 +58,7 @@ class Image:
 
     :param name: name of its folder.
     :param prefix: its virtual environment.
-    :param rootfs: folder whose tree a container sees at ``/``, or ``None``.
+    :param rootfs: folders whose trees a container sees at ``/``, its own before those of what it is built on.
     :param entrypoint: ``ENTRYPOINT`` of the Dockerfile.
     :param command: ``CMD`` of the Dockerfile.
     :param env: ``ENV`` of the Dockerfile without ``PATH``, which follows from ``prefix``.
@@ -67,7 +67,7 @@ class Image:
 
     name: str
     prefix: Path
-    rootfs: Path | None = None
+    rootfs: tuple[Path, ...] = ()
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
@@ -123,23 +123,26 @@ class ImageStore:
 
         :raises ImageNotFoundError: when there is none of that name.
         """
+        if (found := self._find(reference)) is not None:
+            return found
         name = image_name(reference)
-        for parent in self._folders:
-            folder = parent / name
-            if name not in ("", ".", "..") and (folder / "Dockerfile").is_file():
-                return folder
         known = sorted({path.parent.name for parent in self._folders for path in parent.glob("*/Dockerfile")})
         raise ImageNotFoundError(
             f"image {reference!r} not found: no folder {name!r} with a Dockerfile in "
             f"{', '.join(map(str, self._folders)) or 'any place'}; there are {', '.join(known) or 'none'}"
         )
 
+    def _find(self, reference: str) -> Path | None:
+        name = image_name(reference)
+        folders = (parent / name for parent in self._folders if name not in ("", ".", ".."))
+        return next((folder for folder in folders if (folder / "Dockerfile").is_file()), None)
+
     def is_built(self, reference: str) -> bool:
         """Whether :meth:`pull` would return at once.
 
         :raises ImageNotFoundError: when there is no such image.
         """
-        return self._built(self._base(self.folder(reference))) is not None
+        return self._built(self._base(self._layers(self.folder(reference)))) is not None
 
     async def pull(self, reference: str, *, progress: Callable[[str], None] = lambda line: None) -> Image:
         """Return an image, building it first if need be.
@@ -148,40 +151,57 @@ class ImageStore:
         :raises ImageNotFoundError: when there is no such image.
         :raises ImageBuildError: when a step of the build fails.
         """
-        folder = self.folder(reference)
-        base = self._base(folder)
+        layers = self._layers(self.folder(reference))
+        base = self._base(layers)
         target = self._built(base)
         if target is None:
             self._cache.mkdir(parents=True, exist_ok=True)
             async with _locked(base.with_name(f"{base.name}.lock"), progress):
                 # Another builder may have been faster.
-                target = self._built(base) or await self._build(folder, base, progress)
-        docker = parse_dockerfile((folder / "Dockerfile").read_text())
-        rootfs = folder / "rootfs"
+                target = self._built(base) or await self._build(layers, base, progress)
+        dockers = [_dockerfile(folder) for folder in layers]
+        # An image without a program of its own has that of the image below.
+        program = next((docker for docker in reversed(dockers) if docker.entrypoint or docker.command), Dockerfile())
         return Image(
-            name=folder.name,
+            name=layers[-1].name,
             prefix=target,
-            rootfs=rootfs if rootfs.is_dir() else None,
-            entrypoint=docker.entrypoint,
-            command=docker.command,
-            env=docker.env,
-            workdir=docker.workdir,
+            rootfs=_rootfs(layers),
+            entrypoint=program.entrypoint,
+            command=program.command,
+            env={name: value for docker in dockers for name, value in docker.env.items()},
+            workdir=next((docker.workdir for docker in reversed(dockers) if docker.workdir), ""),
         )
+
+    def _layers(self, folder: Path) -> list[Path]:
+        """Return an image's folder after those of the images here that it is built ``FROM``.
+
+        :raises ImageNotFoundError: an image is built on itself.
+        """
+        layers = [folder]
+        while "/" in (base := _dockerfile(layers[0]).base):  # without one it is Docker's own, such as python:3.11
+            below = self._find(base)
+            if below is None:
+                break
+            if below in layers:
+                raise ImageNotFoundError(
+                    f"image {folder.name!r} is built on itself: see FROM in {layers[0]}/Dockerfile"
+                )
+            layers.insert(0, below)
+        return layers
 
     def is_on_demand(self, reference: str) -> bool:
         """Whether the image is built only when somebody asks for it.
 
         :raises ImageNotFoundError: when there is no such image.
         """
-        labels = parse_dockerfile((self.folder(reference) / "Dockerfile").read_text()).labels
-        return labels.get(BUILD_LABEL) == "on-demand"
+        return _dockerfile(self.folder(reference)).labels.get(BUILD_LABEL) == "on-demand"
 
     def names(self) -> list[str]:
         """Return the names of all images that have something to install."""
         return sorted({path.parent.name for parent in self._folders for path in parent.glob("*/requirements.txt")})
 
-    def _base(self, folder: Path) -> Path:
-        return self._cache / f"{folder.name}-{_content_key(folder)}"
+    def _base(self, layers: Sequence[Path]) -> Path:
+        return self._cache / f"{layers[-1].name}-{_content_key(layers)}"
 
     @staticmethod
     def _attempts(base: Path) -> list[Path]:
@@ -202,30 +222,21 @@ class ImageStore:
             shutil.rmtree(left_over, ignore_errors=True)
         return base.with_name(f"{base.name}-{len(attempts) + 1}") if base.is_dir() else base
 
-    async def _build(self, folder: Path, base: Path, progress: Callable[[str], None]) -> Path:
+    async def _build(self, layers: Sequence[Path], base: Path, progress: Callable[[str], None]) -> Path:
         """Build in a directory of its own, which counts from when :data:`READY` is in it; the caller holds the lock.
 
         One that was whole is never touched again, even if it is of no use any more: pods may still run from it.
         """
         target = self._next(base)
         log = base.with_name(f"{base.name}.log")
-        docker = parse_dockerfile((folder / "Dockerfile").read_text())
-        # Written by a builder that was killed, its lines are of no interest any more.
-        log.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)  # of a builder that was killed
         try:
             venv = [find_uv_bin(), "venv", "--quiet", "--python", sys.executable, str(target)]
             await _run(venv, log, progress)
-            if (folder / "requirements.txt").is_file():
-                await _install(folder / "requirements.txt", target, log, progress, {**docker.args, **os.environ})
-            if docker.runs:
-                java_home = await asyncio.to_thread(find_java_home, self._java_cache)
-                env = {**docker.env, **docker.args, **_run_environment(target, java_home, self._java_cache)}
-                paths = PathMap({}, folder / "rootfs")
-                for command in docker.runs:
-                    progress(f"running {command[-1]}")
-                    await _run([paths.rewrite(word) for word in command], log, progress, env)
+            for number, folder in enumerate(layers, 1):
+                await self._add_layer(folder, _rootfs(layers[:number]), target, log, progress)
             # Until this is written there is no image.
-            (target / READY).write_text(json.dumps({"image": folder.name, "python": platform.python_version()}))
+            (target / READY).write_text(json.dumps({"image": layers[-1].name, "python": platform.python_version()}))
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
@@ -233,19 +244,43 @@ class ImageStore:
             log.unlink(missing_ok=True)
         return target
 
+    async def _add_layer(
+        self, folder: Path, rootfs: Sequence[Path], target: Path, log: Path, progress: Callable[[str], None]
+    ) -> None:
+        """Install what one Dockerfile requires, and carry out its instructions."""
+        docker = _dockerfile(folder)
+        if (folder / "requirements.txt").is_file():
+            await _install(folder / "requirements.txt", target, log, progress, {**docker.args, **os.environ})
+        if not docker.runs:
+            return
+        java_home = await asyncio.to_thread(find_java_home, self._java_cache)
+        env = {**docker.env, **docker.args, **_run_environment(target, java_home, self._java_cache)}
+        paths = PathMap({}, rootfs)
+        for command in docker.runs:
+            progress(f"running {command[-1]}")
+            await _run([paths.rewrite(word) for word in command], log, progress, env)
 
-def _content_key(folder: Path) -> str:
+
+def _dockerfile(folder: Path) -> Dockerfile:
+    return parse_dockerfile((folder / "Dockerfile").read_text())
+
+
+def _rootfs(layers: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(folder / "rootfs" for folder in reversed(layers) if (folder / "rootfs").is_dir())
+
+
+def _content_key(layers: Sequence[Path]) -> str:
     """Hash all that decides what gets built; other programs in ``rootfs`` are used in place and are no part of it."""
     digest = hashlib.sha256(f"{platform.python_implementation()} {platform.python_version()}".encode())
-    requirements = folder / "requirements.txt"
-    digest.update(requirements.read_bytes() if requirements.is_file() else b"")
-    docker = parse_dockerfile((folder / "Dockerfile").read_text())
-    for command in docker.runs:
-        digest.update("\0".join(command).encode())
-        for word in shlex.split(command[-1]):
-            program = folder / "rootfs" / word.lstrip("/")
-            digest.update(program.read_bytes() if word.startswith("/") and program.is_file() else b"")
-    digest.update(repr(sorted(docker.args.items())).encode())
+    for folder in layers:
+        requirements, docker = folder / "requirements.txt", _dockerfile(folder)
+        digest.update(requirements.read_bytes() if requirements.is_file() else b"")
+        digest.update(repr(sorted(docker.args.items())).encode())
+        for command in docker.runs:
+            digest.update("\0".join(command).encode())
+            for word in (word for part in command for word in shlex.split(part)):
+                program = folder / "rootfs" / word.lstrip("/")
+                digest.update(program.read_bytes() if word.startswith("/") and program.is_file() else b"")
     return digest.hexdigest()[:16]
 
 

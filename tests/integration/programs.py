@@ -63,12 +63,10 @@ class Programs:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         spark = image("spark")
-        if spark.rootfs is None:
-            raise FileNotFoundError("image spark has no rootfs")
         host = Path(__file__).with_name("program_host.py")
         self._log = (directory / "host.log").open("w")
         self._process = subprocess.Popen(
-            [str(spark.prefix / "bin" / "python"), str(host), str(spark.rootfs / "opt" / "sparkml")],
+            [str(spark.prefix / "bin" / "python"), str(host), str(spark.rootfs[0] / "opt" / "sparkml")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -38,8 +38,7 @@ def start(server_image: Image, *argv: str, log: Path) -> subprocess.Popen[bytes]
     """Start the server as its image does."""
     python, program = server_image.entrypoint
     assert python == "python"
-    assert server_image.rootfs is not None
-    command = [str(server_image.prefix / "bin" / python), f"{server_image.rootfs}{program}", *argv]
+    command = [str(server_image.prefix / "bin" / python), f"{server_image.rootfs[0]}{program}", *argv]
     with log.open("wb") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,11 @@ class PathMap:
     """What a container sees at which path.
 
     :param mounts: mount path in the container → file or directory on the host.
-    :param rootfs: folder of the image that a container sees at ``/``, or ``None``.
+    :param rootfs: folders of the image that a container sees at ``/``; the first that has a path counts.
     """
 
     mounts: Mapping[str, Path]
-    rootfs: Path | None = None
+    rootfs: Sequence[Path] = ()
 
     def host_path(self, path: str) -> Path | None:
         """Return where a path of the container is on the host, or ``None`` when it is the same there."""
@@ -57,9 +57,9 @@ class PathMap:
     def _places(self) -> dict[str, Path]:
         """Paths in the container → places on the host, the longest first: a mount may lie inside another."""
         places = {prefix: place for prefix, place in self.mounts.items() if prefix != "/"}
-        if self.rootfs is not None:
-            for path in self.rootfs.rglob("*"):
-                name = f"/{path.relative_to(self.rootfs)}"
+        for folder in self.rootfs:
+            for path in folder.rglob("*"):
+                name = f"/{path.relative_to(folder)}"
                 if path.is_file() or name not in SYSTEM_DIRECTORIES:
                     places.setdefault(name, path)
         return dict(sorted(places.items(), key=lambda item: len(item[0]), reverse=True))

@@ -9,7 +9,7 @@ def test_dockerfile_of_the_last_stage() -> None:
     text = """
     FROM one AS first
     ENV LOST=1
-    FROM two
+    FROM --platform=linux/amd64 two AS last
     # a comment
     ARG BACKEND=cpu
     ARG REQUIRED
@@ -29,6 +29,7 @@ def test_dockerfile_of_the_last_stage() -> None:
     """
     env = {"A": "1", "B": "two words", "C": "3", "OLD": "the whole rest"}
     assert parse_dockerfile(text) == Dockerfile(
+        base="two",
         entrypoint=("python", "-m", "x"),
         command=("serve",),
         env=env,

@@ -101,7 +101,7 @@ async def test_build_installs_what_is_required(store: ImageStore, folders: Path,
     image = await store.pull("registry/greet:1", progress=lines.append)
     assert store.is_built("greet:2")
     assert image.entrypoint == ("greet",)
-    assert image.rootfs == folder / "rootfs"
+    assert image.rootfs == (folder / "rootfs",)
     # The script runs from the final place, though it was installed in another.
     assert (
         subprocess.run([image.prefix / "bin" / "greet"], capture_output=True, text=True, check=True).stdout == "hello\n"
@@ -216,6 +216,25 @@ async def test_what_uv_cannot_install_pip_may(
     image = await store.pull("greet", progress=lines.append)
     assert subprocess.run([image.prefix / "bin" / "greet"], check=True).returncode == 0
     assert any("trying pip" in line for line in lines)
+
+
+async def test_an_image_has_all_of_what_it_is_built_from(store: ImageStore, folders: Path, tmp_path: Path) -> None:
+    base = 'FROM python:3\nARG UV_A=1\nENV A=1 B=1\nCOPY rootfs/ /\nRUN cp /opt/a $HOME/a\nENTRYPOINT ["greet"]\n'
+    below = make_folder(folders, "below", f"{make_package(tmp_path)}\n", base)
+    above = make_folder(folders, "above", "", "FROM me/below:1\nENV B=2\nCOPY rootfs/ /\nRUN cp /opt/b $HOME/b\n")
+    for folder, name in ((below, "a"), (above, "a"), (above, "b")):
+        (folder / "rootfs" / "opt").mkdir(parents=True, exist_ok=True)
+        (folder / "rootfs" / "opt" / name).write_text(folder.name)
+    image = await store.pull("above")
+    assert (image.entrypoint, image.env) == (("greet",), {"A": "1", "B": "2"})
+    assert image.rootfs == (above / "rootfs", below / "rootfs")
+    assert [(image.prefix / name).read_text() for name in "ab"] == ["below", "above"]
+    assert subprocess.run([image.prefix / "bin" / "greet"], check=True).returncode == 0
+    (below / "requirements.txt").write_text("")
+    assert not store.is_built("above")
+    (below / "Dockerfile").write_text("FROM me/above\n")
+    with pytest.raises(ImageNotFoundError, match="image 'above' is built on itself"):
+        store.is_built("above")
 
 
 def test_the_users_own_folders_come_first(folders: Path, tmp_path: Path) -> None:

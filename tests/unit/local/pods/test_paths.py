@@ -21,7 +21,7 @@ def paths(tmp_path: Path) -> PathMap:
         "/opt/spark/conf": Path("/host/conf"),
         "/dev/termination-log": Path("/host/message"),
     }
-    return PathMap(mounts, tmp_path)
+    return PathMap(mounts, [tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def paths(tmp_path: Path) -> PathMap:
     ],
 )
 def test_rewritten(paths: PathMap, text: str, expected: str) -> None:
-    expected = expected.replace("///ROOT", "//ROOT").replace("ROOT", str(paths.rootfs))
+    expected = expected.replace("///ROOT", "//ROOT").replace("ROOT", str(paths.rootfs[0]))
     assert paths.rewrite(text) == expected
 
 
