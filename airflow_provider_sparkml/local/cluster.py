@@ -17,6 +17,7 @@ from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, LocalClusterError
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.deployments import deployment_controller
+from airflow_provider_sparkml.local.controllers.experiments import experiment_controller
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
 from airflow_provider_sparkml.local.controllers.jobs import job_controller
 from airflow_provider_sparkml.local.controllers.kubeflow_v1 import training_controllers
@@ -28,6 +29,8 @@ from airflow_provider_sparkml.local.controllers.serving import serving_controlle
 from airflow_provider_sparkml.local.controllers.spark import SparkController
 from airflow_provider_sparkml.local.controllers.spark_properties import Target
 from airflow_provider_sparkml.local.controllers.spark_submission import Submitter
+from airflow_provider_sparkml.local.controllers.trainjobs import install_runtimes, train_job_controller
+from airflow_provider_sparkml.local.controllers.trials import trial_controller
 from airflow_provider_sparkml.local.images import ImageStore, default_cache, default_folders
 from airflow_provider_sparkml.local.java import find_java_home
 from airflow_provider_sparkml.local.kubelet import Kubelet
@@ -170,6 +173,9 @@ async def _parts(
         job_controller(client),
         mpi_job_controller(client),
         *training_controllers(client),
+        train_job_controller(client),
+        trial_controller(client),
+        experiment_controller(client),
     )
 
     async def run() -> None:
@@ -177,6 +183,8 @@ async def _parts(
             for part in parts:
                 tasks.create_task(part.run(), name=type(part).__name__)
             tasks.create_task(run_controllers(client, controllers), name="controllers")
+            # Not waited for: a TrainJob that comes before its runtime is looked at again.
+            tasks.create_task(install_runtimes(client), name="training runtimes")
 
     work = asyncio.create_task(run(), name="cluster")
     registered = asyncio.create_task(kubelet.ready.wait())

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.local.controllers.experiments import EXPERIMENT, SUGGESTION
 from airflow_provider_sparkml.local.controllers.jobs import JOB
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH
 from airflow_provider_sparkml.local.controllers.mpijobs import MPI_JOB
+from airflow_provider_sparkml.local.controllers.trainer_runtimes import CLUSTER_TRAINING_RUNTIME, TRAINING_RUNTIME
+from airflow_provider_sparkml.local.controllers.trainjobs import TRAIN_JOB
+from airflow_provider_sparkml.local.controllers.trials import TRIAL
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SERVICE
 from tests.integration.conftest import until
@@ -32,9 +36,9 @@ async def ended(client: KubernetesClient, api: ApiResource, namespace: str, name
     return await until(client, api, namespace, name, lambda job: job and ends & conditions(job).keys())
 
 
-async def nothing_left(client: KubernetesClient, namespace: str) -> None:
+async def nothing_left(client: KubernetesClient, namespace: str, *others: ApiResource) -> None:
     async with asyncio.timeout(20):
-        for api in (POD, SERVICE, JOB, SECRET):
+        for api in (POD, SERVICE, JOB, SECRET, *others):
             while (await client.list(api, namespace)).items:
                 await asyncio.sleep(0.05)
 
@@ -251,3 +255,166 @@ async def test_a_rank_that_a_signal_killed_is_made_anew(
     async with asyncio.timeout(20):
         while await pods_of(cluster_client, cluster_namespace, ""):
             await asyncio.sleep(0.05)
+
+
+# --- TrainJob --------------------------------------------------------------------------------------------------------
+
+
+def training_runtime(**env: str) -> Manifest:
+    """Return a runtime as ``torch-distributed`` is, with a light image and no second try."""
+    pod = template(container("node", **env), restartPolicy="Never")
+    label = {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}
+    job = {"name": "node", "template": {"metadata": label, "spec": {"backoffLimit": 0, "template": pod}}}
+    spec = {"mlPolicy": {"numNodes": 1, "torch": {}}, "template": {"spec": {"replicatedJobs": [job]}}}
+    return {"metadata": {"name": "light"}, "spec": spec}
+
+
+def train_job(**spec: Any) -> Manifest:
+    reference = {"kind": "TrainingRuntime", "name": "light"}
+    trainer = {"numNodes": 2, **spec.pop("trainer", {})}
+    return {"metadata": {"name": "train"}, "spec": {"runtimeRef": reference, "trainer": trainer, **spec}}
+
+
+def jobs_status(job: Manifest) -> dict[str, Any]:
+    found: list[dict[str, Any]] = (job.get("status") or {}).get("jobsStatus") or [{}]
+    return found[0]
+
+
+async def test_a_train_job_runs_its_runtimes_nodes(cluster_client: KubernetesClient, cluster_namespace: str) -> None:
+    await cluster_client.create(TRAINING_RUNTIME, training_runtime(), cluster_namespace)
+    await cluster_client.create(TRAIN_JOB, train_job(suspend=True), cluster_namespace)
+    job = await until(
+        cluster_client, TRAIN_JOB, cluster_namespace, "train", lambda job: jobs_status(job).get("suspended")
+    )
+    assert conditions(job) == {"Suspended": "Suspended"}
+    assert not await pods_of(cluster_client, cluster_namespace, "")
+    await cluster_client.patch(TRAIN_JOB, "train", {"spec": {"suspend": False}}, cluster_namespace)
+    done = await ended(cluster_client, TRAIN_JOB, cluster_namespace)
+    assert conditions(done) == {"Complete": "AllJobsCompleted"}
+    assert [each["reason"] for each in done["status"]["conditions"]] == ["Resumed", "AllJobsCompleted"]
+    counts = {"ready": 0, "succeeded": 1, "failed": 0, "active": 0, "suspended": 0}
+    assert done["status"]["jobsStatus"] == [{"name": "node", **counts}]
+    pods = await pods_of(cluster_client, cluster_namespace, "jobset.sigs.k8s.io/jobset-name=train")
+    for name, pod in pods.items():
+        rank = pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]
+        assert name.startswith(f"train-node-0-{rank}-")
+        lines = await log_of(cluster_client, cluster_namespace, name)
+        assert lines[-1] == f"rank={rank} result=[1.5, 1.5, 1.5, 1.5]"
+    await cluster_client.delete(TRAIN_JOB, "train", cluster_namespace, propagation="Foreground")
+    await nothing_left(cluster_client, cluster_namespace)
+
+
+async def test_a_train_job_fails_with_its_job(cluster_client: KubernetesClient, cluster_namespace: str) -> None:
+    await cluster_client.create(TRAINING_RUNTIME, training_runtime(FAIL="1"), cluster_namespace)
+    await cluster_client.create(TRAIN_JOB, train_job(), cluster_namespace)
+    done = await ended(cluster_client, TRAIN_JOB, cluster_namespace)
+    assert conditions(done) == {"Failed": "FailedJobs"}
+    failed = next(each for each in done["status"]["conditions"] if each["type"] == "Failed")
+    assert failed["message"] == "jobset failed due to one or more job failures (first failed job: train-node-0)"
+
+
+async def test_a_train_job_that_takes_too_long_is_deleted_but_for_itself(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    await cluster_client.create(TRAINING_RUNTIME, training_runtime(), cluster_namespace)
+    job = train_job(activeDeadlineSeconds=1, trainer={"command": ["sleep", "60"]})
+    await cluster_client.create(TRAIN_JOB, job, cluster_namespace)
+    done = await ended(cluster_client, TRAIN_JOB, cluster_namespace)
+    assert conditions(done) == {"Failed": "DeadlineExceeded"}
+    await nothing_left(cluster_client, cluster_namespace)
+
+
+async def test_a_train_job_without_a_runtime_says_so(cluster_client: KubernetesClient, cluster_namespace: str) -> None:
+    names = {each["metadata"]["name"] for each in (await cluster_client.list(CLUSTER_TRAINING_RUNTIME)).items}
+    assert names >= {"torch-distributed", "horovod-distributed"}
+    made = await cluster_client.create(TRAIN_JOB, train_job(), cluster_namespace)
+    async with asyncio.timeout(20):
+        while not (events := await cluster_client.events(cluster_namespace, made["metadata"]["uid"])):
+            await asyncio.sleep(0.05)
+    assert events[0]["reason"] == "TrainJobResourcesCreationFailed"
+    strange = train_job(runtimeRef={"kind": "JobSet", "apiGroup": "jobset.x-k8s.io", "name": "light"})
+    strange["metadata"]["name"] = "strange"
+    await cluster_client.create(TRAIN_JOB, strange, cluster_namespace)
+    job = await until(cluster_client, TRAIN_JOB, cluster_namespace, "strange", conditions)
+    assert conditions(job) == {"Failed": "TrainingRuntimeNotSupported"}
+
+
+# --- Experiment ------------------------------------------------------------------------------------------------------
+
+FIT = """
+import sys
+x = float(sys.argv[1])
+if x > 4:
+    sys.exit(1)
+print(f"epoch 1 loss={(x - 2) ** 2 + 1}")
+print(f"epoch 2 loss={(x - 2) ** 2} accuracy={x}" if x > 0 else "nothing to tell")
+"""
+
+
+def experiment(trial: Manifest, values: list[str], **spec: Any) -> Manifest:
+    return {
+        "metadata": {"name": "search"},
+        "spec": {
+            "objective": {"type": "minimize", "objectiveMetricName": "loss", "additionalMetricNames": ["accuracy"]},
+            "algorithm": {"algorithmName": "grid"},
+            "parameters": [{"name": "x", "parameterType": "discrete", "feasibleSpace": {"list": values}}],
+            "parallelTrialCount": 2,
+            "maxTrialCount": len(values),
+            "trialTemplate": {
+                "primaryContainerName": "main",
+                "trialParameters": [{"name": "value", "reference": "x"}],
+                "trialSpec": trial,
+            },
+            **spec,
+        },
+    }
+
+
+def trial_job() -> Manifest:
+    main = container("main", FIT)
+    main["command"].append("${trialParameters.value}")
+    spec = {"backoffLimit": 0, "template": template(main, restartPolicy="Never")}
+    return {"apiVersion": "batch/v1", "kind": "Job", "spec": spec}
+
+
+async def test_an_experiment_finds_the_best_parameters(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    job = experiment(trial_job(), ["1", "2", "3", "5"], maxFailedTrialCount=2)
+    await cluster_client.create(EXPERIMENT, job, cluster_namespace)
+    done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "search")
+    status = done["status"]
+    assert conditions(done) == {"Created": "ExperimentCreated", "Succeeded": "ExperimentMaxTrialsReached"}
+    assert (status["trials"], status["trialsSucceeded"], status["trialsFailed"]) == (4, 3, 1)
+    best = status["currentOptimalTrial"]
+    assert best["parameterAssignments"] == [{"name": "x", "value": "2"}]
+    assert best["observation"]["metrics"] == [
+        {"name": "loss", "min": "0.0", "max": "1.0", "latest": "0.0"},
+        {"name": "accuracy", "min": "2.0", "max": "2.0", "latest": "2.0"},
+    ]
+    trial = await until(cluster_client, TRIAL, cluster_namespace, best["bestTrialName"], conditions)
+    assert conditions(trial)["Succeeded"] == "TrialSucceeded. Job reason: CompletionsReached"
+    await nothing_left(cluster_client, cluster_namespace)  # trials' jobs go with their end
+    await cluster_client.delete(EXPERIMENT, "search", cluster_namespace, propagation="Foreground")
+    await nothing_left(cluster_client, cluster_namespace, EXPERIMENT, TRIAL, SUGGESTION)
+
+
+async def test_an_experiment_ends_when_its_goal_is_reached_or_too_much_fails(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    trial = pytorch_job()
+    trial = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "spec": trial["spec"]}
+    objective = {"type": "maximize", "objectiveMetricName": "sum", "goal": 3.0}
+    steps = experiment(trial, ["1", "2"], objective=objective, parallelTrialCount=1)
+    for replica in trial["spec"]["pytorchReplicaSpecs"].values():
+        replica["template"]["spec"]["containers"][0]["env"] = [{"name": "STEPS", "value": "${trialParameters.value}"}]
+    steps["spec"]["trialTemplate"]["primaryContainerName"] = "pytorch"
+    await cluster_client.create(EXPERIMENT, steps, cluster_namespace)
+    failing = experiment(trial_job(), ["5", "0", "7"], maxFailedTrialCount=2)
+    failing["metadata"]["name"] = "failing"
+    await cluster_client.create(EXPERIMENT, failing, cluster_namespace)
+    done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "search")
+    assert conditions(done)["Succeeded"] == "ExperimentGoalReached"
+    done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "failing")
+    assert conditions(done)["Failed"] == "ExperimentFailed"
+    assert done["status"]["currentOptimalTrial"]["parameterAssignments"] == [{"name": "x", "value": "0"}]

@@ -38,7 +38,7 @@ def add_condition(
     for condition in status.get("conditions") or ():
         if condition["type"] in (kind, INSTEAD.get(kind)):
             continue
-        is_over = kind in ENDS and condition["type"] in ends
+        is_over = condition["type"] in ends
         kept.append(condition | {"status": "False"} if is_over else condition)
     new = {"type": kind, "status": text, "reason": reason, "message": message}
     status["conditions"] = [*kept, new | {"lastUpdateTime": at, "lastTransitionTime": since}]

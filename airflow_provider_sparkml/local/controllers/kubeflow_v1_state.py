@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_sparkml.local.controllers.kubeflow_conditions import add_condition
+from airflow_provider_sparkml.local.controllers.kubeflow_conditions import ENDS, add_condition
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import REPLICA_TYPE, Kind, labels, replicas
 from airflow_provider_sparkml.local.controllers.objects import Note, is_deleting, is_true, parse_time, selector_of
 from airflow_provider_sparkml.local.controllers.runtime import now
@@ -67,7 +67,7 @@ def put(
         return
     condition = "Suspended" if word == "Resumed" else word
     reason = f"{kind.api.kind}{word}"
-    if add_condition(status, condition, reason, message, value=value, ends=OVER) and note:
+    if add_condition(status, condition, reason, message, value=value, ends=OVER if word in ENDS else ()) and note:
         notes.append(Note("Warning" if note == "Warning" else "Normal", reason, message))
 
 
