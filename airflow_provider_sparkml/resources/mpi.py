@@ -200,7 +200,8 @@ def horovodrun(
         )
     if not elastic or isinstance(workers, str):
         return ["horovodrun", "--gloo", "-np", ranks, "--hostfile", HOSTFILE, *command]
-    least, most = min_workers or 1, max_workers or workers
+    least = 1 if min_workers is None else min_workers
+    most = workers if max_workers is None else max_workers
     if not 1 <= least <= workers <= most:
         raise InvalidManifestError(
             f"min_workers is {least}, workers is {workers} and max_workers is {most}: they must not decrease, from 1 on"

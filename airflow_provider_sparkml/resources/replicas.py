@@ -103,9 +103,8 @@ def replica_faults(manifest: Manifest, replicas: Replicas) -> Iterator[str]:
     for name, value in specs.items():
         yield from _one_replica(mapping(value, f"{field}.{name}"), f"{field}.{name}", name, replicas)
     yield from run_policy_faults(spec)
-    most = max((each.get("replicas") or 1 for each in specs.values()), default=1)
-    longest = max(replicas.types, key=len).lower()
-    yield from name_faults(manifest, f"-{longest}-{most - 1}")
+    last = [f"-{name.lower()}-{(each.get('replicas') or 1) - 1}" for name, each in specs.items()]
+    yield from name_faults(manifest, max(last, key=len))
     yield from queue_faults(manifest)
 
 

@@ -1,0 +1,517 @@
+"""What all training kinds promise: valid manifests, types, faults by field, logs, ranks and the environment."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_sparkml.exceptions import InvalidManifestError
+from airflow_provider_sparkml.resources.base import LogSource, Manifest, resource_for
+from airflow_provider_sparkml.resources.katib import Experiment, Objective, Parameter
+from airflow_provider_sparkml.resources.kubeflow_v1 import PyTorchJob, TFJob, XGBoostJob
+from airflow_provider_sparkml.resources.mpi import MPIJob, Replica, RunPolicy, Volcano, Volume, YuniKorn, horovod_job
+from airflow_provider_sparkml.resources.trainer import Initializer, PodOverrides, Trainer, TrainJob
+from airflow_provider_sparkml.resources.training_pods import TrainingPods
+from tests.unit.resources.kinds import BY_ID, KINDS, ONE, TWO, Kind
+
+Faults = Callable[[str, str, dict[str, Any]], list[str]]
+CRDS = {
+    "kubeflow.org/v2beta1": "mpi-operator-v0.8.0_kubeflow.org_mpijobs.yaml",
+    "PyTorchJob": "training-operator-v1.9.0_kubeflow.org_pytorchjobs.yaml",
+    "TFJob": "training-operator-v1.9.0_kubeflow.org_tfjobs.yaml",
+    "XGBoostJob": "training-operator-v1.9.0_kubeflow.org_xgboostjobs.yaml",
+    "TrainJob": "trainer-v2.3.0-rc.3_trainer.kubeflow.org_trainjobs.yaml",
+}
+FULL = Replica(
+    image="i:1",
+    command=["python", "train.py"],
+    args=["--epochs", 5, True],
+    replicas="2",
+    env={"A": 1},
+    env_from_secrets={"PASSWORD": ("db", "password")},
+    cpu="500m",
+    memory="2Gi",
+    gpus="1",
+    gpu_resource="amd.com/gpu",
+    node_selector={"pool": "gpu"},
+    tolerations=[{"key": "gpu", "operator": "Exists"}],
+    volumes=[Volume.claim("data", "/data"), Volume.claim("data", "/also", sub_path="x"), Volume.empty_dir("/scratch")],
+    service_account="trainer",
+    image_pull_secrets=["registry"],
+    restart_policy="OnFailure",
+    labels={"l": "1"},
+    annotations={"a": "1"},
+    extra={"priorityClassName": "high"},
+)
+POLICY = RunPolicy(
+    clean_pod_policy="All", backoff_limit="2", active_deadline_seconds="60", ttl_seconds_after_finished="600",
+    suspend="true", gang=Volcano(queue="q", min_available="3", priority_class="high"),
+)  # fmt: skip
+COMMON: dict[str, Any] = {"name": "full", "labels": {"team": "a"}, "annotations": {"n": "x"}}
+FULLEST = [
+    MPIJob(
+        launcher=ONE, worker=FULL, slots_per_worker="2", run_policy=POLICY, mpi_implementation="Intel",
+        launcher_creation_policy="AtStartup", run_launcher_as_worker="True", ssh_auth_mount_path="/x", **COMMON,
+    ),
+    horovod_job("i:1", ["python", "t.py"], workers=3, min_workers=2, max_workers=4, slots_per_worker=2, worker=FULL),
+    PyTorchJob(
+        master=ONE, worker=FULL, nproc_per_node=2, elastic={"minReplicas": 1, "maxReplicas": 3}, run_policy=POLICY,
+        **COMMON,
+    ),
+    TFJob(
+        chief=ONE, worker=FULL, ps=FULL, evaluator=ONE, success_policy="AllWorkers",
+        run_policy=RunPolicy(gang=YuniKorn(queue="root.q")), **COMMON,
+    ),
+    XGBoostJob(master=ONE, worker=FULL, queue="kueue", extra={"runPolicy": {"suspend": True}}, **COMMON),
+    TrainJob(
+        runtime="mine",
+        runtime_kind="TrainingRuntime",
+        trainer=Trainer(
+            image="i:1", command=["torchrun"], args=[1], env={"A": "1"}, env_from_secrets={"P": ("s", "k")},
+            num_nodes="2", num_proc_per_node="1", resources_per_node={"cpu": "1", "nvidia.com/gpu": 1},
+        ),
+        dataset=Initializer(storage_uri="hf://o/n", env={"A": "1"}, secret="hf"),
+        model=Initializer(storage_uri="s3://b/p"),
+        pods=PodOverrides(
+            volumes=[Volume.claim("data", "/data")], node_selector={"pool": "gpu"}, labels={"l": "1"},
+            tolerations=[{"key": "gpu", "operator": "Exists"}], service_account="t", image_pull_secrets=["r"],
+            annotations={"a": "1"}, volcano_queue="q",
+        ),
+        runtime_patches=[{"manager": "me", "trainingRuntimeSpec": {"template": {"metadata": {"labels": {"x": "y"}}}}}],
+        suspend="true",
+        active_deadline_seconds="60",
+        queue="kueue",
+        **COMMON,
+    ),
+]  # fmt: skip
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
+
+
+def built(job: Any) -> Manifest:
+    """Return what a builder's object becomes before it is created."""
+    manifest = job.to_manifest()
+    resource = resource_for(manifest["apiVersion"], manifest["kind"])
+    normalized = resource.normalize(manifest)
+    resource.check(normalized)
+    return normalized
+
+
+@pytest.mark.parametrize("job", [kind.job for kind in KINDS] + FULLEST, ids=lambda job: type(job).__name__)
+def test_builders_are_valid_upstream(upstream: Faults, job: Any) -> None:
+    manifest = built(job)
+    crd = CRDS.get(manifest["kind"]) or CRDS.get(manifest["apiVersion"])
+    if crd is not None:  # Katib's CRD has no schema, batch/v1 and the older MPIJob none at hand
+        assert upstream(crd, manifest["apiVersion"].partition("/")[2], manifest) == []
+
+
+@pytest.mark.parametrize("job", [kind.job for kind in KINDS] + FULLEST, ids=lambda job: type(job).__name__)
+def test_builders_are_valid_at_the_api_server(api_server: Any, job: Any) -> None:
+    manifest = built(job)
+    api = resource_for(manifest["apiVersion"], manifest["kind"]).api
+    if (api.version, api.kind) == ("v1", "MPIJob"):
+        return  # a cluster has one of the two kinds of that name; the local one has the MPI operator's
+    manifest["metadata"]["name"] = "example"
+    path = f"{api.path('default')}?dryRun=All&fieldValidation=Strict"
+    status, answer = api_server.request("POST", path, manifest)
+    assert status == 201, answer
+
+
+@each_kind
+def test_a_manifest_is_the_callers_own(kind: Kind) -> None:
+    first, second = kind.manifest, kind.manifest
+    before = copy.deepcopy(first)
+    kind.resource.normalize(first)["spec"].clear()
+    kind.resource.with_env(first, {"A": "1"}) if kind.id != "Experiment" else None
+    assert first == second == before
+
+
+@each_kind
+def test_what_a_raw_manifest_may_be_is_never_a_crash(kind: Kind) -> None:
+    for broken in ({"spec": None}, {"spec": []}, {"spec": {}}, {"spec": {"runPolicy": []}}, {"spec": "x"}):
+        with pytest.raises(InvalidManifestError):
+            kind.resource.check(kind.resource.normalize({**kind.manifest, "metadata": {}, **broken}))
+
+
+# --- replicas, run policy -------------------------------------------------------------------------------------------
+
+REPLICATED = [kind for kind in KINDS if "runPolicy" in kind.manifest["spec"]]
+each_replicated = pytest.mark.parametrize("kind", REPLICATED, ids=lambda kind: kind.id)
+
+
+def replicas_of(manifest: Manifest) -> dict[str, Any]:
+    found: dict[str, Any] = next(value for key, value in manifest["spec"].items() if key.endswith("ReplicaSpecs"))
+    return found
+
+
+@each_replicated
+def test_workers_are_freed_at_the_end_whoever_wrote_the_manifest(kind: Kind) -> None:
+    raw = kind.manifest
+    assert raw["spec"]["runPolicy"]["cleanPodPolicy"] == "Running"
+    del raw["spec"]["runPolicy"]
+    assert kind.resource.normalize(raw)["spec"]["runPolicy"] == {"cleanPodPolicy": "Running"}
+    raw["spec"]["runPolicy"] = {"cleanPodPolicy": "None"}
+    assert kind.resource.normalize(raw)["spec"]["runPolicy"] == {"cleanPodPolicy": "None"}
+
+
+def test_what_templates_render_to_gets_its_type_back() -> None:
+    manifest = built(FULLEST[0])
+    spec, worker = manifest["spec"], manifest["spec"]["mpiReplicaSpecs"]["Worker"]
+    assert (spec["slotsPerWorker"], spec["runLauncherAsWorker"], worker["replicas"]) == (2, True, 2)
+    assert spec["runPolicy"] == {
+        "cleanPodPolicy": "All", "backoffLimit": 2, "activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 600,
+        "suspend": True, "schedulingPolicy": {"queue": "q", "priorityClass": "high", "minAvailable": 3},
+    }  # fmt: skip
+    container = worker["template"]["spec"]["containers"][0]
+    assert container["args"] == ["--epochs", "5", "true"]
+    assert container["env"][0] == {"name": "A", "value": "1"}
+    assert container["resources"] == {
+        "requests": {"cpu": "500m", "memory": "2Gi", "amd.com/gpu": "1"},
+        "limits": {"memory": "2Gi", "amd.com/gpu": "1"},
+    }
+    assert len(worker["template"]["spec"]["volumes"]) == 2, "a volume that is mounted twice is there once"
+
+
+def fault(kind: Kind, *path: Any, value: Any) -> str:
+    """Return what is said of a kind's manifest with one field changed."""
+    manifest = copy.deepcopy(kind.manifest)
+    part: Any = manifest
+    for step in path[:-1]:
+        part = part.setdefault(step, {}) if isinstance(part, dict) else part[step]
+    if value is ...:
+        del part[path[-1]]
+    else:
+        part[path[-1]] = value
+    with pytest.raises(InvalidManifestError) as raised:
+        kind.resource.check(kind.resource.normalize(manifest))
+    return str(raised.value)
+
+
+@each_replicated
+def test_a_fault_in_the_replicas_names_field_value_and_fix(kind: Kind) -> None:
+    (field,) = (key for key in kind.manifest["spec"] if key.endswith("ReplicaSpecs"))
+    container = ("spec", field, "Worker", "template", "spec", "containers")
+    first = ("spec", field, "Worker")
+    assert fault(kind, *first, "replicas", value=0) == (
+        f"spec.{field}.Worker.replicas is 0: set it to a whole number, at least 1"
+    )
+    assert f"spec.{field}.Worker.replicas is 'two'" in fault(kind, *first, "replicas", value="two")
+    assert f"spec.{field}.Wrker is of an unknown type: the types are" in fault(kind, "spec", field, "Wrker", value={})
+    assert "restartPolicy is 'Sometimes': set it to one of Never," in fault(
+        kind, *first, "restartPolicy", value="Sometimes"
+    )
+    assert "containers is []: give one" in fault(kind, *container, value=[])
+    assert "command is 'python x': it must be a list" in fault(kind, *container, 0, "command", value="python x")
+    assert "image is '': set it" in fault(kind, *container, 0, "image", value="")
+    assert f"spec.{field} is {{}}: give at least" in fault(kind, "spec", field, value={})
+    clean = fault(kind, "spec", "runPolicy", "cleanPodPolicy", value="Some")
+    assert clean == "spec.runPolicy.cleanPodPolicy is 'Some': set it to one of Running, All, None"
+    assert "at least 0" in fault(kind, "spec", "runPolicy", "backoffLimit", value=-1)
+    assert "60 or more" in fault(kind, "spec", "runPolicy", "ttlSecondsAfterFinished", value=5)
+    leader = next(iter(replicas_of(kind.manifest)))
+    assert "replicas is 2: there is exactly 1" in fault(kind, "spec", field, leader, "replicas", value=2)
+
+
+@each_kind
+@pytest.mark.parametrize("name", ["My_Job", "1job", "job-", "j" * 64, 5])
+def test_a_name_that_no_pod_could_have(kind: Kind, name: Any) -> None:
+    assert f"metadata.name is {name!r}" in fault(kind, "metadata", "name", value=name)
+
+
+def test_the_pods_own_names_must_be_names_too() -> None:
+    assert "take at most 52 characters" in fault(BY_ID["MPIJob"], "metadata", "name", value="j" * 55)
+    assert "take at most 40 characters" in fault(BY_ID["Experiment"], "metadata", "name", value="j" * 41)
+
+
+@pytest.mark.parametrize(("id", "container"), [("PyTorchJob", "pytorch"), ("TFJob", "tensorflow"), ("MPIJobV1", "mpi")])
+def test_a_container_that_the_operator_would_not_find(id: str, container: str) -> None:
+    kind = BY_ID[id]
+    (field,) = (key for key in kind.manifest["spec"] if key.endswith("ReplicaSpecs"))
+    said = fault(kind, "spec", field, "Worker", "template", "spec", "containers", 0, "name", value="main")
+    assert f"name is 'main': the operator looks for the container {container!r}; name it so" in said
+
+
+def test_two_queues_are_refused() -> None:
+    job = MPIJob(launcher=ONE, worker=TWO, queue="a", run_policy=RunPolicy(gang=Volcano(queue="b")))
+    with pytest.raises(InvalidManifestError, match="Kueue and the gang scheduler would both have to admit it"):
+        built(job)
+
+
+@pytest.mark.parametrize(
+    ("id", "path", "value", "said"),
+    [
+        ("MPIJob", ("spec", "slotsPerWorker"), 0, "spec.slotsPerWorker is 0"),
+        ("MPIJob", ("spec", "mpiImplementation"), "LAM", "set it to one of OpenMPI, Intel, MPICH"),
+        ("MPIJob", ("spec", "launcherCreationPolicy"), "Later", "set it to one of AtStartup, WaitForWorkersReady"),
+        ("MPIJob", ("spec", "mpiReplicaSpecs", "Launcher"), ..., "Launcher is missing: this kind cannot do without"),
+        ("MPIJob", ("spec", "mpiReplicaSpecs", "Worker"), ..., "add it, or set spec.runLauncherAsWorker to true"),
+        ("XGBoostJob", ("spec", "xgbReplicaSpecs", "Master"), ..., "Master is missing"),
+        (
+            "TFJob",
+            ("spec", "tfReplicaSpecs", "Master"),
+            TWO.to_spec("tensorflow") | {"replicas": 1},
+            "Chief and a Master",
+        ),
+        ("PyTorchJob", ("spec", "pytorchReplicaSpecs", "Master", "restartPolicy"), "Always", "would never end"),
+        ("TrainJob", ("spec", "runtimeRef", "name"), "", "such as 'torch-distributed'"),
+        ("TrainJob", ("spec", "runtimeRef", "kind"), "Runtime", "set it to 'ClusterTrainingRuntime' or"),
+        ("TrainJob", ("spec", "trainer", "numNodes"), 0, "spec.trainer.numNodes is 0"),
+        ("TrainJob", ("spec", "trainer", "command"), "torchrun x", "must be a list"),
+        ("TrainJob", ("spec", "runtimePatches"), [{}], "runtimePatches[0].manager is None"),
+        ("TrainJob", ("spec", "activeDeadlineSeconds"), 0, "at least 1"),
+        ("TrainingPods", ("spec", "completionMode"), ..., "set it to 'Indexed'"),
+        ("TrainingPods", ("spec", "completions"), ..., "set it to the number of pods"),
+        ("TrainingPods", ("spec", "parallelism"), 1, "all must run at once"),
+        ("TrainingPods", ("spec", "template", "spec", "restartPolicy"), "Always", "'Never' or 'OnFailure'"),
+        ("Experiment", ("spec", "objective", "type"), "best", "'minimize' or 'maximize'"),
+        ("Experiment", ("spec", "objective", "objectiveMetricName"), "", "set it to the metric"),
+        ("Experiment", ("spec", "objective", "additionalMetricNames"), ["loss"], "which is the objective"),
+        ("Experiment", ("spec", "objective", "goal"), "low", "it must be a number"),
+        ("Experiment", ("spec", "algorithm"), None, "for example to 'random' or 'grid'"),
+        ("Experiment", ("spec", "maxTrialCount"), ..., "a search may never end"),
+        ("Experiment", ("spec", "parallelTrialCount"), 9, "more than spec.maxTrialCount, 8"),
+        ("Experiment", ("spec", "resumePolicy"), "Sometimes", "set it to one of Never, LongRunning, FromVolume"),
+        ("Experiment", ("spec", "parameters"), [], "at least one parameter"),
+        ("Experiment", ("spec", "parameters", 0, "parameterType"), "float", "set it to one of double, int"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "min"), "1", "exchange them"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "max"), ..., "max is None: set it to a number"),
+        ("Experiment", ("spec", "parameters", 0, "name"), "rate", "which spec.parameters does not have (rate)"),
+        ("Experiment", ("spec", "trialTemplate", "trialSpec"), ..., "set it to the job of a trial"),
+        ("Experiment", ("spec", "trialTemplate", "successCondition"), "", "Katib needs it"),
+        ("Experiment", ("spec", "trialTemplate", "trialSpec", "spec", "trainer", "command", 2), "1", "does not use ${"),
+        (
+            "Experiment",
+            ("spec", "trialTemplate", "trialSpec", "spec", "runtimeRef", "name"),
+            "",
+            "trialSpec: spec.runtime",
+        ),
+    ],
+)
+def test_each_kinds_own_faults(id: str, path: tuple[Any, ...], value: Any, said: str) -> None:
+    assert said in fault(BY_ID[id], *path, value=value)
+
+
+# --- logs, ranks, environment ---------------------------------------------------------------------------------------
+
+META = {"metadata": {"name": "j", "namespace": "ns", "uid": "u"}}
+JOB = "training.kubeflow.org/job-name=j"
+JOB_SET = "jobset.sigs.k8s.io/jobset-name=j"
+
+
+@pytest.mark.parametrize(
+    ("id", "status", "source"),
+    [
+        ("MPIJob", {}, LogSource("", "", "launcher", f"{JOB},training.kubeflow.org/job-role=launcher")),
+        ("MPIJobV1", {}, LogSource("", "mpi", "launcher", f"{JOB},training.kubeflow.org/job-role=launcher")),
+        ("PyTorchJob", {}, None),
+        ("PyTorchJob", {"replicaStatuses": {"Worker": {}}}, LogSource("j-worker-0", "pytorch", "worker-0")),
+        ("PyTorchJob", {"replicaStatuses": {"Master": {}}}, LogSource("j-master-0", "pytorch", "master-0")),
+        ("TFJob", {"replicaStatuses": {"Worker": {}, "PS": {}}}, LogSource("j-worker-0", "tensorflow", "worker-0")),
+        ("XGBoostJob", {"replicaStatuses": {"Master": {}}}, LogSource("j-master-0", "xgboost", "master-0")),
+        (
+            "TrainJob",
+            {},
+            LogSource(
+                "", "node", "node-0",
+                f"{JOB_SET},jobset.sigs.k8s.io/replicatedjob-name=node,batch.kubernetes.io/job-completion-index=0",
+            ),
+        ),
+        (
+            "TrainJob",
+            {"jobsStatus": [{"name": "node"}, {"name": "launcher"}, {"name": "dataset-initializer"}]},
+            LogSource(
+                "", "node", "launcher",
+                f"{JOB_SET},jobset.sigs.k8s.io/replicatedjob-name=launcher,batch.kubernetes.io/job-completion-index=0",
+            ),
+        ),
+        ("Experiment", {}, None),
+        (
+            "TrainingPods",
+            {},
+            LogSource(
+                "", "worker", "worker-0", "batch.kubernetes.io/job-name=j,batch.kubernetes.io/job-completion-index=0"
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_the_log_is_rank_0s(id: str, status: dict[str, Any], source: LogSource | None) -> None:
+    assert BY_ID[id].resource.log_source(META | {"spec": {}, "status": status}) == source
+
+
+@pytest.mark.parametrize(
+    ("id", "name", "labels", "rank"),
+    [
+        ("MPIJob", "j-launcher-x7k2p", {"training.kubeflow.org/job-name": "j"}, "launcher"),
+        ("MPIJob", "j-worker-10", {"training.kubeflow.org/job-name": "j"}, "worker-10"),
+        ("MPIJobV1", "j-launcher", {"training.kubeflow.org/job-name": "j"}, "launcher"),
+        ("PyTorchJob", "j-master-0", {"training.kubeflow.org/job-name": "j"}, "master-0"),
+        (
+            "TrainJob",
+            "j-node-0-1-x7k2p",
+            {"jobset.sigs.k8s.io/replicatedjob-name": "node", "batch.kubernetes.io/job-completion-index": "1"},
+            "node-1",
+        ),
+        ("TrainJob", "j-launcher-0-0-x", {"jobset.sigs.k8s.io/replicatedjob-name": "launcher"}, "launcher"),
+        ("TrainingPods", "j-1-x7k2p", {"batch.kubernetes.io/job-completion-index": "1"}, "worker-1"),
+        ("Experiment", "trial-a-node-0-0-x", {}, "trial-a-node-0-0-x"),
+    ],
+)
+def test_ranks_have_the_names_that_people_use(id: str, name: str, labels: dict[str, str], rank: str) -> None:
+    rank_of = BY_ID[id].resource.rank_of
+    assert rank_of is not None
+    assert rank_of({"metadata": {"name": name, "labels": labels}}) == rank
+
+
+def containers(value: Any) -> list[dict[str, Any]]:
+    """Return all containers anywhere in a manifest; a TrainJob's is its trainer."""
+    if isinstance(value, dict):
+        own = value.get("containers") or ([value["trainer"]] if "trainer" in value else [])
+        return [*own, *(each for item in value.values() for each in containers(item))]
+    return [each for item in value for each in containers(item)] if isinstance(value, list) else []
+
+
+@each_kind
+def test_the_environment_reaches_every_container_and_wins(kind: Kind) -> None:
+    if kind.id == "Experiment":
+        with pytest.raises(InvalidManifestError, match="leave out checkpoint_uri"):
+            kind.resource.with_env(kind.manifest, {"A": "1"})
+        return
+    once = kind.resource.with_env(kind.manifest, {"A": "1", "B": "2"})
+    twice = kind.resource.with_env(once, {"A": "3"})
+    assert containers(twice)
+    for container in containers(twice):
+        values = [(each["name"], each.get("value")) for each in container["env"] if each["name"] in "AB"]
+        assert values == [("B", "2"), ("A", "3")]
+    built_again = kind.resource.normalize(twice)
+    kind.resource.check(built_again)
+
+
+# --- Horovod, gangs, plain pods -------------------------------------------------------------------------------------
+
+
+def horovodrun(**options: Any) -> str:
+    job = horovod_job("i:1", ["python", "t.py"], **options).to_manifest()
+    return " ".join(job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]["containers"][0]["command"])
+
+
+def test_horovodrun_static_and_elastic() -> None:
+    static = "horovodrun --gloo -np {} --hostfile /etc/mpi/hostfile python t.py"
+    assert horovodrun() == static.format(2)
+    assert horovodrun(workers=3, slots_per_worker=2) == static.format(6)
+    assert horovodrun(workers="{{ params.workers }}") == static.format("{{ params.workers }}")
+    assert horovodrun(workers=2, min_workers=1, max_workers=4, slots_per_worker=2) == (
+        "horovodrun --gloo -np 4 --min-np 2 --max-np 8 --host-discovery-script /etc/mpi/discover_hosts.sh --slots 2 "
+        "python t.py"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 2, "min_workers": 3},
+        {"workers": 4, "max_workers": 3},
+        {"workers": 2, "min_workers": 0},
+        {"workers": "{{ n }}", "slots_per_worker": 2},
+        {"workers": "{{ n }}", "min_workers": 1},
+    ],
+)
+def test_numbers_of_workers_that_do_not_go_together(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidManifestError, match="workers"):
+        horovod_job("i:1", ["python"], **options)
+
+
+def test_a_program_that_is_no_list() -> None:
+    with pytest.raises(InvalidManifestError, match=r"command is 'python t\.py': it must be a list"):
+        horovod_job("i:1", "python t.py")
+
+
+def test_the_launcher_of_horovod_has_the_workers_environment_but_not_their_gpus() -> None:
+    specs = horovod_job("i:2", ["x"], worker=FULL).to_manifest()["spec"]["mpiReplicaSpecs"]
+    launcher, worker = (specs[name]["template"]["spec"]["containers"][0] for name in ("Launcher", "Worker"))
+    assert launcher["env"] == worker["env"]
+    assert launcher["volumeMounts"] == worker["volumeMounts"]
+    assert "resources" not in launcher
+    assert launcher["image"] == worker["image"] == "i:2"
+
+
+def test_volcano_and_yunikorn() -> None:
+    gang = YuniKorn(queue="root.q", application_id="app")
+    specs = TFJob(worker=FULL, ps=ONE, run_policy=RunPolicy(gang=gang)).to_manifest()["spec"]["tfReplicaSpecs"]
+    for name, spec in specs.items():
+        annotations = spec["template"]["metadata"]["annotations"]
+        assert spec["template"]["spec"]["schedulerName"] == "yunikorn"
+        assert annotations["yunikorn.apache.org/task-group-name"] == name.lower()
+        assert annotations["yunikorn.apache.org/app-id"] == "app"
+        groups = json.loads(annotations["yunikorn.apache.org/task-groups"])
+        assert [(each["name"], each["minMember"]) for each in groups] == [("worker", 2), ("ps", 1)]
+        assert groups[0]["minResource"] == {"cpu": "500m", "memory": "2Gi", "amd.com/gpu": "1"}
+    pods = TrainingPods(pods=TWO, gang=Volcano(queue="q")).to_manifest()["spec"]["template"]
+    assert pods["metadata"]["annotations"] == {
+        "scheduling.volcano.sh/group-min-member": "2",
+        "scheduling.volcano.sh/queue-name": "q",
+    }
+    assert pods["spec"]["schedulerName"] == "volcano"
+
+
+def test_plain_pods_find_rank_0_by_a_service_of_the_jobs_name() -> None:
+    manifest = TrainingPods(pods=TWO).to_manifest()
+    env = {each["name"]: each for each in manifest["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["MASTER_ADDR"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.labels['batch.kubernetes.io/job-name']"
+    assert (env["WORLD_SIZE"]["value"], env["MASTER_PORT"]["value"]) == ("2", "29500")
+    ((api, service),) = BY_ID["TrainingPods"].resource.companions(META)
+    assert (api.plural, service["metadata"]["name"]) == ("services", "j")
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == {
+        "batch.kubernetes.io/job-name": "j",
+        "batch.kubernetes.io/job-completion-index": "0",
+    }
+
+
+# --- trials ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trial", "container", "condition"),
+    [
+        (MPIJob(launcher=Replica(image="i", args=["${trialParameters.lr}"]), worker=TWO), "launcher", "Succeeded"),
+        (PyTorchJob(worker=Replica(image="i", args=["${trialParameters.lr}"])), "pytorch", "Succeeded"),
+        (TrainingPods(pods=Replica(image="i", args=["${trialParameters.lr}"])), "worker", "Complete"),
+        (TrainJob(trainer=Trainer(args=["${trialParameters.lr}"])), "node", "Complete"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_katib_is_told_what_it_must_know_of_the_trials_kind(trial: Any, container: str, condition: str) -> None:
+    search = Experiment(
+        objective=Objective(metric="loss"), parameters=[Parameter(name="lr", min=0.1, max=1)], trial=trial
+    )
+    template = built(search)["spec"]["trialTemplate"]
+    assert template["primaryContainerName"] == container
+    assert template["successCondition"] == f'status.conditions.#(type=="{condition}")#|#(status=="True")#'
+    assert template["trialParameters"] == [{"name": "lr", "reference": "lr"}]
+    assert template["primaryPodLabels"]
+    assert template["retain"] is True
+
+
+def test_the_best_trial_has_numbers() -> None:
+    kind = BY_ID["Experiment"]
+    obj = kind.manifest | {"metadata": {"name": "s"}, "status": kind.ended()}
+    assert kind.resource.result(obj) == {
+        "trial": "search-a",
+        "parameters": {"lr": 0.01, "optimizer": "sgd"},
+        "metrics": {"loss": 0.31},
+    }
+    obj["spec"]["objective"]["type"] = "maximize"
+    assert kind.resource.result(obj)["metrics"] == {"loss": 2}
+    obj["spec"]["objective"]["metricStrategies"] = [{"name": "loss", "value": "latest"}]
+    assert kind.resource.result(obj)["metrics"] == {"loss": 0.4}
+    assert kind.resource.facts(obj) == {"trials": 2, "trials_succeeded": 2, "trials_failed": 0}
+
+
+def test_the_pods_of_failed_trials_are_looked_at() -> None:
+    status = {"failedTrialList": ["a", "b"], "metricsUnavailableTrialList": ["c"]}
+    select = BY_ID["Experiment"].resource.pod_selector
+    assert select(META | {"status": status}) == "katib.kubeflow.org/trial in (a,b,c)"
+    assert select(META | {"status": {}}) == ""
