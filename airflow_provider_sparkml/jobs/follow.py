@@ -136,7 +136,7 @@ class FollowedLog:
             self._key, self._source, self._position = (submission_id, source), source, Position()
             self._not_before, self._pause = 0.0, _FIRST_PAUSE
         loop = asyncio.get_running_loop()
-        if self._is_open or loop.time() < self._not_before or not self._rounds.may_stream:
+        if self.is_open or loop.time() < self._not_before or not self._rounds.may_stream:
             return
         # Until lines come, each new stream is twice as long in coming.
         self._not_before = loop.time() + self._pause
@@ -154,7 +154,7 @@ class FollowedLog:
             return False
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
-                if self._is_open and self._task is not None and await asyncio.shield(self._task):
+                if self.is_open and self._task is not None and await asyncio.shield(self._task):
                     return True
                 return not self._off and await self._read(follow=False)
         except TimeoutError:
@@ -162,12 +162,13 @@ class FollowedLog:
 
     async def close(self) -> None:
         """End the open stream, if there is one."""
-        if self._is_open and self._task is not None:
+        if self.is_open and self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Whether a stream is open."""
         return self._task is not None and not self._task.done()
 
     def _closed(self, task: asyncio.Task[bool]) -> None:

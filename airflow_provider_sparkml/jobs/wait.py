@@ -227,12 +227,18 @@ class WatchedJob:
         if self._followed is None or self._progress is None:
             self._followed = FollowedLog(self._client, self.ref, self.rounds, self._log)
             self._progress = Progress(self._client, self.ref.namespace, self._log)
-        try:
-            source = await resolve(self._client, self.ref.namespace, self._source)
-        except ApiError:
-            source = None
-        await self._followed.visit(verdict.submission_id, source)
+        await self._followed.visit(verdict.submission_id, await self._resolved(self._followed))
         await self._progress.visit(verdict.submission_id, await self._rest_address(verdict))
+
+    async def _resolved(self, followed: FollowedLog) -> LogSource | None:
+        """Return where the log is now; ``None`` while it is not there, or is followed and known by its labels only."""
+        source = self._source
+        if source is not None and source.selector and followed.is_open:
+            return None  # another pod follows only when this one's log has ended
+        try:
+            return await resolve(self._client, self.ref.namespace, source)
+        except ApiError:
+            return None
 
     async def _rest_address(self, verdict: Verdict) -> tuple[str, int] | None:
         """Return where this run has its REST API, read once per run from the whole object: the watch omits its spec."""
