@@ -275,7 +275,7 @@ def _content_key(layers: Sequence[Path]) -> str:
     for folder in layers:
         requirements, docker = folder / "requirements.txt", _dockerfile(folder)
         digest.update(requirements.read_bytes() if requirements.is_file() else b"")
-        digest.update(repr(sorted(docker.args.items())).encode())
+        digest.update(repr(sorted(docker.args.items())).encode() if docker.args else b"")
         for command in docker.runs:
             digest.update("\0".join(command).encode())
             for word in (word for part in command for word in shlex.split(part)):

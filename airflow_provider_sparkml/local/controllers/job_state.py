@@ -128,12 +128,10 @@ def plan(job: Manifest, pods: Sequence[Manifest], now: datetime) -> Plan:
         if not (count.running or count.leaving or release):
             _finish(status, target, now, notes)
         step = _Step(delete=tuple(count.running))
-    elif suspended:
-        # Whoever is stopped for a while has not failed: these pods are let go of without being counted.
-        step = _Step(delete=tuple(count.running))
-        release = (*release, *(pod for pod in (*count.running, *count.leaving) if is_tracked(pod)))
     else:
-        step = _missing(job, status, count, pods, now)
+        step = _Step(delete=tuple(count.running)) if suspended else _missing(job, status, count, pods, now)
+        # Whoever is stopped for a while, or was one too many, has not failed: they are let go of uncounted.
+        release = (*release, *filter(is_tracked, (*step.delete, *(count.leaving if suspended else ()))))
     _show(job, status, count)
     return Plan(status, step.create, step.delete, release, tuple(notes), step.again)
 
@@ -269,10 +267,11 @@ def _missing(job: Manifest, status: dict[str, Any], count: Count, pods: Sequence
         wanted = min(wanted, spec["completions"] - count.succeeded)
     elif count.succeeded:
         wanted = len(count.running)  # the first success of a work queue: nobody new
-    surplus = tuple(count.running[max(0, wanted) :])
+    oldest = sorted(count.running, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+    surplus = tuple(_duplicates(oldest) if is_indexed(job) else oldest[max(0, wanted) :])
     occupied = len(count.running) + (len(count.leaving) if spec.get("podReplacementPolicy") == "Failed" else 0)
     lacking = wanted - occupied
-    if lacking <= 0:
+    if surplus or lacking <= 0:
         return _Step(delete=surplus, again=again)
     wait = _back_off_left(count.failed, pods, now)
     if wait > 0:
@@ -282,6 +281,15 @@ def _missing(job: Manifest, status: dict[str, Any], count: Count, pods: Sequence
     taken = count.completed | {index_of(pod) for pod in (*count.running, *count.leaving)}
     free = [index for index in range(spec["completions"]) if index not in taken]
     return _Step(create=tuple(free[:lacking]), again=again)
+
+
+def _duplicates(pods: Iterable[Manifest]) -> Iterable[Manifest]:
+    """Yield pods whose index an earlier one has: a controller that dies may have asked for one more than it knew."""
+    seen: set[int | None] = set()
+    for pod in pods:
+        if index_of(pod) in seen:
+            yield pod
+        seen.add(index_of(pod))
 
 
 def _back_off_left(failed: int, pods: Iterable[Manifest], now: datetime) -> float:
