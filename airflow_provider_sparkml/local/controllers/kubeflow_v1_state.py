@@ -12,7 +12,14 @@ from typing import Any
 
 from airflow_provider_sparkml.local.controllers.kubeflow_conditions import ENDS, add_condition
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import REPLICA_TYPE, Kind, labels, replicas
-from airflow_provider_sparkml.local.controllers.objects import Note, is_deleting, is_true, parse_time, selector_of
+from airflow_provider_sparkml.local.controllers.objects import (
+    Note,
+    find_condition,
+    is_deleting,
+    is_true,
+    parse_time,
+    selector_of,
+)
 from airflow_provider_sparkml.local.controllers.runtime import now
 from airflow_provider_sparkml.resources.base import Manifest
 
@@ -116,7 +123,8 @@ def limit_exceeded(kind: Kind, job: Manifest, pods: Pods, status: dict[str, Any]
         known = sum(each.get("failed", 0) for each in (status.get("replicaStatuses") or {}).values())
         if (limit == 0 and failed > known) or _restarts_exhausted(kind, job, pods, limit):
             return f"Job {name} has failed because it has reached the specified backoff limit"
-    if policy.get("activeDeadlineSeconds") is not None and (deadline_in(job, status, at) or 0.0) <= 0:
+    left = deadline_in(job, status, at)
+    if left is not None and left <= 0:
         return f"Job {name} has failed because it was active longer than specified deadline"
     return ""
 
@@ -148,7 +156,7 @@ def read(kind: Kind, job: Manifest, pods: Pods, status: dict[str, Any], notes: l
     full_name = job["metadata"]["name"]
     if kind.api.kind == "TFJob" or (kind.api.kind == "PyTorchJob" and "Master" not in job["spec"][kind.field]):
         full_name = f"{job['metadata']['namespace']}/{full_name}"
-    was_restarting = is_true(status, "Restarting")
+    restarting = find_condition(status, "Restarting")
     leader = next((name for name in ("Chief", "Master") if name in job["spec"][kind.field]), "Worker")
     for name, replica in replicas(kind, job):
         counts = status["replicaStatuses"][name]
@@ -161,9 +169,11 @@ def read(kind: Kind, job: Manifest, pods: Pods, status: dict[str, Any], notes: l
                 put(kind, status, notes, "Succeeded", f"{kind.api.kind} {full_name} {verb}", note="Normal")
                 return
         if text := _failure(kind, job, name, counts):
-            if _goes_on(kind, replica, restarting=was_restarting or is_true(status, "Restarting")):
-                if kind.api.kind != "TFJob":  # which has said so when its pods were looked at
+            if _goes_on(kind, replica, restarting=restarting is not None):
+                if kind.api.kind != "TFJob":
                     put(kind, status, notes, "Restarting", text.format("is restarting"), note="Warning")
+                elif restarting is not None:  # said when its pods were looked at; Running has taken its place meanwhile
+                    put(kind, status, notes, "Restarting", restarting["message"])
                 continue
             status.setdefault("completionTime", now())
             put(kind, status, notes, "Failed", text.format("is failed"), note="Normal")

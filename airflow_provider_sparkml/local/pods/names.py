@@ -21,8 +21,8 @@ INSIDE = Path(__file__).with_name("inside")
 WAIT_SECONDS = 5.0
 """How long a container waits for the address of a pod that it names; pods of one job are made one after the other."""
 
-HOST_VARIABLE = re.compile(r"(ADDR|ADDRESS|HOST|URI|ENDPOINT)$")
-"""Variables in which a name without a dot is a host."""
+HOST_VARIABLE = re.compile(r"(ADDR|ADDRESS|HOST|URI|ENDPOINT)(E?S)?$")
+"""Variables in which names without a dot are hosts, one or several between commas."""
 
 _WORD = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"(?<![\w.\-/@]){_WORD}(?:\.{_WORD})+(?![\w\-.])")
@@ -80,10 +80,11 @@ class ClusterNames:
 
     def names_in(self, variable: str, text: str, namespace: str) -> list[str]:
         """Return the names in a variable's value, or in an argument (no variable), that can only be a service's."""
-        if whole := _HOST.fullmatch(text):
-            if (whole[2] or HOST_VARIABLE.search(variable)) and (namespace, whole[1]) in self._services:
-                return [whole[1]]
-            return []
+        hosts = [_HOST.fullmatch(part) for part in text.split(",")]
+        if all(hosts):
+            is_host = bool(HOST_VARIABLE.search(variable))
+            found = [host[1] for host in hosts if host and (host[2] or is_host)]
+            return [name for name in found if (namespace, name) in self._services]
         return [name for name in _NAME.findall(text) if self._is_ours(name, namespace)]
 
     def _is_ours(self, name: str, namespace: str) -> bool:
