@@ -1,9 +1,9 @@
 """What N deferred tasks cost the triggerer and the API server, for this provider and for the cncf provider's trigger.
 
-    python -m benchmarks.deferral --apps 1000 --seconds 30 [--kubeconfig PATH]
+    python -m benchmarks.deferral --apps 1000 --seconds 30 [--kind MPIJob] [--kubeconfig PATH]
 
-Each contender waits, in a process of its own, for the same N running applications on the same API server. First the
-waiting itself is measured (requests, CPU, memory), then some of the applications end, one by one, and the time from
+Each contender waits, in a process of its own, for the same N running jobs on the same API server. First the
+waiting itself is measured (requests, CPU, memory), then some of the jobs end, one by one, and the time from
 the status patch's answer to the trigger's event is taken. JSON on stdout, progress on stderr.
 """
 
@@ -27,49 +27,18 @@ from typing import Any
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.resources.core import NAMESPACE, POD
-from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 from benchmarks import waiter
+from benchmarks.jobs import CONTAINER, JOBS, Job, now
 
-CONTAINER = "spark-kubernetes-driver"
 ENDINGS = 100
 ENDINGS_SECONDS = 20.0
 
 
-def application(name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": SPARK_APPLICATION.api.api_version,
-        "kind": "SparkApplication",
-        "metadata": {"name": name},
-        "spec": {
-            "type": "Python",
-            "mode": "cluster",
-            "image": "spark:4.3.0",
-            "mainApplicationFile": "local:///opt/sparkml/pi.py",
-            "sparkVersion": "4.3.0",
-            "driver": {"cores": 1, "memory": "512m"},
-            "executor": {"cores": 1, "instances": 1, "memory": "512m"},
-        },
-    }
-
-
-def running_status(name: str) -> dict[str, Any]:
-    return {
-        "applicationState": {"state": "RUNNING"},
-        "submissionID": f"s-{name}",
-        "sparkApplicationId": f"spark-{name}",
-        "driverInfo": {"podName": f"{name}-driver"},
-        "executionAttempts": 1,
-        "submissionAttempts": 1,
-        "lastSubmissionAttemptTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "terminationTime": None,
-    }
-
-
-def driver_pod(name: str) -> dict[str, Any]:
+def main_pod(job: Job, name: str) -> dict[str, Any]:
     """A pod no kubelet will touch: the benchmark writes its status."""
     container = {"name": CONTAINER, "image": "spark:4.3.0"}
     spec = {"schedulerName": "none", "restartPolicy": "Never", "containers": [container]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}-driver"}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": job.pod(name), "spec": spec}
 
 
 def pod_status(phase: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -84,17 +53,17 @@ def pod_status(phase: str, state: dict[str, Any]) -> dict[str, Any]:
     return {"phase": phase, "containerStatuses": [status]}
 
 
-async def populate(client: KubernetesClient, namespace: str, names: list[str]) -> list[dict[str, str]]:
-    """Create the running applications and their driver pods; return the applications' names and UIDs."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+async def populate(client: KubernetesClient, kind: str, namespace: str, names: list[str]) -> list[dict[str, str]]:
+    """Create the running jobs and their main pods; return the jobs' names and UIDs."""
+    job, api = JOBS[kind], waiter.trigger_class(kind).resource.api
 
     async def one(name: str) -> dict[str, str]:
-        created = await client.create(SPARK_APPLICATION.api, application(name), namespace)
-        status = {"status": running_status(name)}
-        await client.patch(SPARK_APPLICATION.api, name, status, namespace, subresource="status")
-        await client.create(POD, driver_pod(name), namespace)
-        pod = {"status": pod_status("Running", {"running": {"startedAt": now}})}
-        await client.patch(POD, f"{name}-driver", pod, namespace, subresource="status")
+        manifest = {"apiVersion": api.api_version, "kind": kind, "metadata": {"name": name}, "spec": job.spec}
+        created = await client.create(api, manifest, namespace)
+        await client.patch(api, name, {"status": job.running(name)}, namespace, subresource="status")
+        pod = await client.create(POD, main_pod(job, name), namespace)
+        status = {"status": pod_status("Running", {"running": {"startedAt": now()}})}
+        await client.patch(POD, pod["metadata"]["name"], status, namespace, subresource="status")
         return {"name": name, "uid": created["metadata"]["uid"]}
 
     apps: list[dict[str, str]] = []
@@ -103,16 +72,14 @@ async def populate(client: KubernetesClient, namespace: str, names: list[str]) -
     return apps
 
 
-async def end(client: KubernetesClient, contender: str, namespace: str, name: str) -> float:
-    """End one application, as the contender sees it, and return when the patch was answered (epoch seconds)."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+async def end(client: KubernetesClient, contender: str, kind: str, namespace: str, name: str) -> float:
+    """End one job, as the contender sees it, and return when the patch was answered (epoch seconds)."""
     if contender == "ours":
-        status = {"status": {"applicationState": {"state": "COMPLETED"}, "terminationTime": now}}
-        await client.patch(SPARK_APPLICATION.api, name, status, namespace, subresource="status")
+        api = waiter.trigger_class(kind).resource.api
+        await client.patch(api, name, {"status": JOBS[kind].ended()}, namespace, subresource="status")
     else:
-        pod = {
-            "status": pod_status("Succeeded", {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": now}})
-        }
+        terminated = {"exitCode": 0, "reason": "Completed", "finishedAt": now()}
+        pod = {"status": pod_status("Succeeded", {"terminated": terminated})}
         await client.patch(POD, f"{name}-driver", pod, namespace, subresource="status")
     return time.time()
 
@@ -164,7 +131,7 @@ class Contender:
 
 @contextlib.asynccontextmanager
 async def waiting(
-    contender: str, kubeconfig: str, namespace: str, apps: list[dict[str, str]]
+    contender: str, kind: str, kubeconfig: str, namespace: str, apps: list[dict[str, str]]
 ) -> AsyncIterator[Contender]:
     """Run a waiter process for the contender over all names."""
     connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": kubeconfig, "namespace": namespace}}
@@ -173,6 +140,7 @@ async def waiting(
         "-m",
         waiter.__name__,
         contender,
+        kind,
         namespace,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -189,10 +157,10 @@ async def waiting(
 
 
 async def measure(
-    contender: str, kubeconfig: str, namespace: str, apps: list[dict[str, str]], seconds: float
+    contender: str, kind: str, kubeconfig: str, namespace: str, apps: list[dict[str, str]], seconds: float
 ) -> dict[str, Any]:
     """Measure one contender: first the waiting, then the endings."""
-    async with waiting(contender, kubeconfig, namespace, apps) as speaker:
+    async with waiting(contender, kind, kubeconfig, namespace, apps) as speaker:
         started = await speaker.hear()
         print(f"{contender}: {len(apps)} triggers wait; measuring {seconds:.0f} s", file=sys.stderr)
         await speaker.tell(f"measure {seconds}")
@@ -201,7 +169,7 @@ async def measure(
         ended: dict[str, float] = {}
         async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
             for name in chosen:
-                ended[name] = await end(client, contender, namespace, name)
+                ended[name] = await end(client, contender, kind, namespace, name)
                 await asyncio.sleep(ENDINGS_SECONDS / len(chosen))
         delays = []
         for _ in chosen:
@@ -220,18 +188,18 @@ async def measure(
     }
 
 
-async def compare(kubeconfig: str, apps: int, seconds: float) -> dict[str, Any]:
-    """Measure both contenders over the same applications, then delete what was made."""
+async def compare(kubeconfig: str, kind: str, apps: int, seconds: float) -> dict[str, Any]:
+    """Measure the contenders over the same jobs, then delete what was made."""
     namespace = f"bench-{os.getpid()}"
     names = [f"app-{index}" for index in range(apps)]
-    result: dict[str, Any] = {"apps": apps}
+    result: dict[str, Any] = {"apps": apps, "kind": kind}
     async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
         await client.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         try:
-            print(f"creating {apps} running applications", file=sys.stderr)
-            running = await populate(client, namespace, names)
-            for contender in ("ours", "cncf"):
-                result[contender] = await measure(contender, kubeconfig, namespace, running, seconds)
+            print(f"creating {apps} running jobs of kind {kind}", file=sys.stderr)
+            running = await populate(client, kind, namespace, names)
+            for contender in JOBS[kind].contenders:
+                result[contender] = await measure(contender, kind, kubeconfig, namespace, running, seconds)
                 print(f"{contender}: {json.dumps(result[contender])}", file=sys.stderr)
         finally:
             await client.delete(NAMESPACE, namespace)
@@ -239,14 +207,15 @@ async def compare(kubeconfig: str, apps: int, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parse the command line, run both contenders, and print the JSON."""
+    """Parse the command line, run the contenders, and print the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--apps", type=int, default=1000, help="how many tasks wait (default: 1000)")
+    parser.add_argument("--kind", choices=list(JOBS), default="SparkApplication", help="what they wait for")
     parser.add_argument("--seconds", type=float, default=30, help="how long the waiting is measured (default: 30)")
-    parser.add_argument("--kubeconfig", help="an API server with the SparkApplication CRD; a local cluster by default")
+    parser.add_argument("--kubeconfig", help="an API server with the kind's CRD; a local cluster by default")
     options = parser.parse_args()
     with contextlib.nullcontext(options.kubeconfig) if options.kubeconfig else local_cluster() as kubeconfig:
-        print(json.dumps(asyncio.run(compare(kubeconfig, options.apps, options.seconds)), indent=2))
+        print(json.dumps(asyncio.run(compare(kubeconfig, options.kind, options.apps, options.seconds)), indent=2))
 
 
 if __name__ == "__main__":

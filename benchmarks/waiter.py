@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import gc
 import json
 import logging
 import sys
 import time
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 import aiohttp
 import psutil
 import structlog
+
+from benchmarks.jobs import JOBS
 
 SETTLE_SECONDS = 5.0
 
@@ -42,18 +46,22 @@ class Requests:
         aiohttp.ClientSession.__init__ = patched  # type: ignore[method-assign]
 
 
-def our_trigger(namespace: str, name: str, uid: str) -> Any:
-    """Build the trigger that SparkApplicationOperator defers to, with a deadline, as a task with a time-out has it."""
+def trigger_class(kind: str) -> Any:
+    """Return this provider's trigger of a kind."""
+    return getattr(import_module(JOBS[kind].module), JOBS[kind].trigger)
+
+
+def our_trigger(kind: str, namespace: str, name: str, uid: str) -> Any:
+    """Build the trigger that our operator defers to, with a deadline, as a task with a time-out has it."""
     from airflow_provider_sparkml.resources.base import ResourceRef
-    from airflow_provider_sparkml.resources.spark import API
-    from airflow_provider_sparkml.triggers.spark import SparkApplicationTrigger
 
-    ref = ResourceRef(API.api_version, API.kind, namespace, name, uid)
+    cls = trigger_class(kind)
+    ref = ResourceRef(cls.resource.api.api_version, kind, namespace, name, uid)
     deadlines = {"queue_until": None, "startup_seconds": 600.0, "execute_until": time.time() + 3600}
-    return SparkApplicationTrigger(ref=ref.to_json(), deadlines=deadlines, kubernetes_conn_id="kubernetes_default")
+    return cls(ref=ref.to_json(), deadlines=deadlines, kubernetes_conn_id="kubernetes_default")
 
 
-def cncf_trigger(namespace: str, name: str, uid: str) -> Any:
+def cncf_trigger(kind: str, namespace: str, name: str, uid: str) -> Any:
     """Build the trigger that SparkKubernetesOperator defers to, at the poll interval it uses by default."""
     from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 
@@ -87,22 +95,22 @@ async def run(trigger: Any, name: str) -> None:
         return
 
 
-async def wait(contender: str, namespace: str, apps: list[dict[str, str]]) -> None:
+async def wait(contender: str, kind: str, namespace: str, apps: list[dict[str, str]]) -> None:
     """Start all triggers, then do what the benchmark says."""
     requests = Requests()
     process = psutil.Process()
-    build = TRIGGERS[contender]
+    build = functools.partial(TRIGGERS[contender], kind, namespace)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     # The first trigger pays for imports and for the connection; it is no part of the cost per task.
-    first = asyncio.create_task(run(build(namespace, **apps[0]), apps[0]["name"]))
+    first = asyncio.create_task(run(build(**apps[0]), apps[0]["name"]))
     await asyncio.sleep(SETTLE_SECONDS)
     gc.collect()
     before = process.memory_info().rss
     tasks = [first]
     for app in apps[1:]:
-        tasks.append(asyncio.create_task(run(build(namespace, **app), app["name"])))
+        tasks.append(asyncio.create_task(run(build(**app), app["name"])))
     await asyncio.sleep(SETTLE_SECONDS)
     await quiet(process)
     gc.collect()
@@ -128,10 +136,10 @@ async def quiet(process: psutil.Process) -> None:
 
 def main() -> None:
     """Read the applications from the first line of stdin, and wait for them."""
-    contender, namespace = sys.argv[1:]
+    contender, kind, namespace = sys.argv[1:]
     logging.disable(logging.CRITICAL)  # the triggerer writes to files; here neither contender writes at all
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    asyncio.run(wait(contender, namespace, json.loads(sys.stdin.readline())))
+    asyncio.run(wait(contender, kind, namespace, json.loads(sys.stdin.readline())))
 
 
 if __name__ == "__main__":
