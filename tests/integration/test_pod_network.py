@@ -122,6 +122,7 @@ client=$!
 ssh zero.ring 'until grep -q up $HOME/said 2>/dev/null; do sleep 0.05; done'
 kill -9 $client
 ssh zero.ring 'until grep -q ended $HOME/said; do sleep 0.05; done; cat $HOME/said'
+ssh zero.ring 'kill -9 $PPID; sleep 60'; echo "exit $?"
 ssh -o ConnectTimeout=2 nobody''.ring true  # quoted so, it is no name to wait for
 echo "exit $?"
 """
@@ -131,5 +132,8 @@ echo "exit $?"
     lines = await log_of(cluster_client, cluster_namespace, "launcher")
     assert sorted(lines[:2]) == ["aside", "on zero"], lines
     assert lines[2:5] == ["exit 7", "words", "ended"], lines
-    assert lines[5].startswith("ssh: connect to host nobody.ring port 2222"), lines
-    assert lines[6] == "exit 255"
+    # The other pod's sshd dies, and with it the pod.
+    address = (await cluster_client.get(POD, "zero", cluster_namespace))["status"]["podIP"]
+    assert lines[5:7] == [f"Connection to {address} closed by remote host.", "exit 255"], lines
+    assert lines[7].startswith("ssh: connect to host nobody.ring port 2222"), lines
+    assert lines[8] == "exit 255"

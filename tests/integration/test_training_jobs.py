@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.local.controllers.experiments import EXPERIMENT, SUGGESTION
 from airflow_provider_sparkml.local.controllers.jobs import JOB
-from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH
+from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH, TENSORFLOW, XGBOOST
 from airflow_provider_sparkml.local.controllers.mpijobs import MPI_JOB
 from airflow_provider_sparkml.local.controllers.trainer_runtimes import CLUSTER_TRAINING_RUNTIME, TRAINING_RUNTIME
 from airflow_provider_sparkml.local.controllers.trainjobs import TRAIN_JOB
@@ -19,7 +19,7 @@ from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SER
 from tests.integration.conftest import until
 from tests.integration.training import conditions, container, template
 
-PYTORCH_JOB = PYTORCH.api
+PYTORCH_JOB, TF_JOB, XGBOOST_JOB = PYTORCH.api, TENSORFLOW.api, XGBOOST.api
 
 
 async def log_of(client: KubernetesClient, namespace: str, name: str) -> list[str]:
@@ -114,7 +114,14 @@ for host in $(cut -d' ' -f1 /etc/mpi/hostfile); do
   rank=$((rank + 1))
   pids="$pids $!"
 done
-for pid in $pids; do wait $pid || exit 9; done
+while sleep 0.1; do  # the first to fail ends them all, as mpirun does it
+  for pid in $pids; do
+    kill -0 $pid 2>/dev/null && continue
+    wait $pid || exit 9
+    ended="$ended $pid"
+  done
+  [ "$(echo $ended | tr ' ' '\n' | sort -u | wc -l)" = 2 ] && exit 0
+done
 """
 
 
@@ -148,6 +155,20 @@ async def test_an_mpi_jobs_launcher_starts_ranks_on_its_workers(
     await until(cluster_client, POD, cluster_namespace, "train-worker-1", lambda pod: pod is None)
     await cluster_client.delete(MPI_JOB, "train", cluster_namespace, propagation="Foreground")
     await nothing_left(cluster_client, cluster_namespace)
+
+
+async def test_a_rank_that_fails_on_a_worker_fails_the_mpi_job(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    job = await with_program(cluster_client, cluster_namespace, mpi_job(LAUNCH))
+    worker = job["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
+    worker["env"] += [{"name": "FAIL", "value": "1"}, {"name": "EXIT_CODE", "value": "7"}]
+    await cluster_client.create(MPI_JOB, job, cluster_namespace)
+    done = await ended(cluster_client, MPI_JOB, cluster_namespace)
+    assert conditions(done)["Failed"].startswith("BackoffLimitExceeded/")
+    failed = next(each for each in done["status"]["conditions"] if each["type"] == "Failed")
+    assert failed["message"].startswith("Job has reached the specified backoff limit")
+    assert done["status"]["replicaStatuses"]["Launcher"] == {"failed": 1}
 
 
 async def test_the_discovery_script_follows_the_workers(
@@ -418,3 +439,47 @@ async def test_an_experiment_ends_when_its_goal_is_reached_or_too_much_fails(
     done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "failing")
     assert conditions(done)["Failed"] == "ExperimentFailed"
     assert done["status"]["currentOptimalTrial"]["parameterAssignments"] == [{"name": "x", "value": "0"}]
+
+
+# --- TFJob and XGBoostJob --------------------------------------------------------------------------------------------
+
+CLUSTER = """
+import json, os, socket, sys
+config = json.loads(os.environ["TF_CONFIG"])
+task, peers = config["task"], config["cluster"]["worker"]
+host, port = peers[task["index"]].split(":")
+server = socket.create_server((host, int(port)))
+if task["index"] == 0:
+    peer = server.accept()[0]
+    print("from", peer.recv(99).decode(), flush=True)
+else:
+    while True:
+        try:
+            socket.create_connection(peers[0].split(":")).sendall(b"one")
+            break
+        except ConnectionRefusedError:
+            pass
+"""
+
+
+async def test_tensorflow_workers_have_one_anothers_addresses(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    replica = {"replicas": 2, "template": template(container("tensorflow", CLUSTER))}
+    spec = {"tfReplicaSpecs": {"Worker": replica}, "runPolicy": {"cleanPodPolicy": "None"}}
+    await cluster_client.create(TF_JOB, {"metadata": {"name": "train"}, "spec": spec}, cluster_namespace)
+    done = await ended(cluster_client, TF_JOB, cluster_namespace)
+    assert conditions(done) == {"Created": "TFJobCreated", "Succeeded": "TFJobSucceeded"}
+    assert await log_of(cluster_client, cluster_namespace, "train-worker-0") == ["from one"]
+
+
+async def test_an_xgboost_job_is_cleaned_up_and_goes_in_time(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    replica = {"template": template(container("xgboost"))}
+    policy = {"cleanPodPolicy": "All", "ttlSecondsAfterFinished": 1}
+    spec = {"xgbReplicaSpecs": {"Master": replica, "Worker": replica}, "runPolicy": policy}
+    await cluster_client.create(XGBOOST_JOB, {"metadata": {"name": "train"}, "spec": spec}, cluster_namespace)
+    done = await ended(cluster_client, XGBOOST_JOB, cluster_namespace)
+    assert conditions(done)["Succeeded"] == "XGBoostJobSucceeded"
+    await nothing_left(cluster_client, cluster_namespace, XGBOOST_JOB)

@@ -25,24 +25,38 @@ CONNECTION_FAILED = 255
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, str], str, str]:
-    """Return options, host and command of a command line; ``-o Name=value`` is an option ``name``."""
+    """Return options, host and command of a command line; ``-o Name=value`` is an option ``name``.
+
+    Options stand before the host or after it, but not after the command's first word.
+    """
     options: dict[str, str] = {}
-    words = iter(arguments)
-    host = ""
-    for word in words:
-        if not word.startswith("-") or word == "-":
+    words, host = list(arguments), ""
+    while words:
+        word = words.pop(0)
+        if word.startswith("-") and word != "-":
+            _take_options(word[1:], words, options)
+        elif not host:
             host = word
+        else:
+            words.insert(0, word)
             break
-        flags = word[1:]
-        while flags:
-            flag, flags = flags[0], flags[1:]
-            if flag in WITH_VALUE:
-                value, flags = flags or next(words, ""), ""
-                name, _, setting = value.replace(" ", "=", 1).partition("=") if flag == "o" else (flag, "", value)
-                options[name.lower() if flag == "o" else flag] = setting
-            else:
-                options[flag] = ""
     return options, host.rpartition("@")[2], " ".join(words)
+
+
+def _take_options(flags: str, words: list[str], options: dict[str, str]) -> None:
+    """Note the options of one word; the value of the last may be the next word."""
+    while flags:
+        flag, flags = flags[0], flags[1:]
+        if flag not in WITH_VALUE:
+            options[flag] = ""
+            continue
+        value = flags or (words.pop(0) if words else "")
+        if flag == "o":
+            name, _, setting = value.replace(" ", "=", 1).partition("=")
+            options[name.lower()] = setting
+        else:
+            options[flag] = value
+        return
 
 
 async def connect(options: dict[str, str], host: str) -> asyncssh.SSHClientConnection:
@@ -83,8 +97,12 @@ async def run(options: dict[str, str], host: str, command: str) -> int:
             # A thread, since a loop cannot wait for a file or /dev/null; it need not have read all when we end.
             loop = asyncio.get_running_loop()
             threading.Thread(target=_feed, args=(loop, process.stdin), daemon=True).start()
-        await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
-        await process.wait_closed()
+        try:
+            await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
+            await process.wait_closed()
+        except asyncssh.Error:  # the pod is gone
+            print(f"Connection to {host} closed by remote host.", file=sys.stderr)
+            return CONNECTION_FAILED
     if process.exit_signal or process.returncode is None:
         return CONNECTION_FAILED
     return int(process.returncode)
