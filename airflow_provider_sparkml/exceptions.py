@@ -190,6 +190,13 @@ class ModelNotReadyError(JobFailedError, PermanentError):
     """An InferenceService cannot become ready: its model does not load, or its spec is invalid."""
 
 
+# --- hyper-parameter search ----------------------------------------------------------------------------------------
+
+
+class SearchFailedError(PermanentError):
+    """No trial of a search succeeded, or more failed than may; the message says which, and why."""
+
+
 # --- the local cluster ---------------------------------------------------------------------------------------------
 
 
