@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from airflow_provider_sparkml.cli.images import ImagesOption
 from airflow_provider_sparkml.cli.output import print_table
 from airflow_provider_sparkml.cli.overview import Overview, read_overview
 from airflow_provider_sparkml.client.client import KubernetesClient
@@ -46,6 +47,7 @@ class Format(StrEnum):
 
 @app.command()
 def up(
+    *,
     kubeconfig: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write the kubeconfig here, too (mode 0600).")
     ] = None,
@@ -56,21 +58,24 @@ def up(
     job_namespace: Annotated[
         list[str], typer.Option(metavar="NAME", help="Run SparkApplications here; may be repeated; '*' for everywhere.")
     ] = list(JOB_NAMESPACES),  # noqa: B006 - typer reads defaults from the signature
+    images: ImagesOption = [],  # noqa: B006 - typer reads defaults from the signature
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running.")] = False,
 ) -> None:
     """Start the cluster. It runs until Ctrl-C; its state is kept for the next time."""
     state = StateDir(state_dir)
     copy = kubeconfig.expanduser().absolute() if kubeconfig else None
     if detach:
-        _start_detached(state, copy, port, job_namespace)
+        _start_detached(state, copy, port, job_namespace, images)
         return
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    interrupted = asyncio.run(_serve(state, copy, port, job_namespace))
+    interrupted = asyncio.run(_serve(state, copy, port, job_namespace, images))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-async def _serve(state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str]) -> bool:
+async def _serve(
+    state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str], images: list[Path]
+) -> bool:
     """Run the cluster until a signal comes; return whether it was Ctrl-C."""
     loop = asyncio.get_running_loop()
     received: asyncio.Future[int] = loop.create_future()
@@ -84,7 +89,11 @@ async def _serve(state: StateDir, kubeconfig: Path | None, port: int | None, job
         loop.add_signal_handler(each, stop, each)
     everywhere = "*" in job_namespaces
     async with local_cluster(
-        state, port=port, kubeconfig=kubeconfig, job_namespaces=None if everywhere else job_namespaces
+        state,
+        port=port,
+        kubeconfig=kubeconfig,
+        job_namespaces=None if everywhere else job_namespaces,
+        images=images,
     ) as cluster:
         state.announce()
         typer.echo(_welcome(cluster.server, kubeconfig or state.kubeconfig))
@@ -99,7 +108,9 @@ def _welcome(server: str, kubeconfig: Path) -> str:
     return f"{BANNER}\nKubernetes API: {server}\nexport KUBECONFIG={kubeconfig}"
 
 
-def _start_detached(state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str]) -> None:
+def _start_detached(
+    state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str], images: list[Path]
+) -> None:
     """Start the cluster in a session of its own, and wait until it is ready."""
     pid = state.running()
     if pid is not None:
@@ -112,6 +123,7 @@ def _start_detached(state: StateDir, kubeconfig: Path | None, port: int | None, 
     command += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
     command += [f"--port={port}"] if port else []
     command += [f"--job-namespace={name}" for name in job_namespaces]
+    command += [f"--images={directory}" for directory in images]
     with state.log.open("a") as log:
         written = log.tell()
         process = subprocess.Popen(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from airflow_provider_sparkml.local.controllers.spark_properties import Target
 from airflow_provider_sparkml.local.controllers.spark_submission import Submitter
 from airflow_provider_sparkml.local.controllers.trainjobs import install_runtimes, train_job_controller
 from airflow_provider_sparkml.local.controllers.trials import trial_controller
-from airflow_provider_sparkml.local.images import ImageStore, default_cache, default_folders
+from airflow_provider_sparkml.local.images import ImageStore, default_cache, image_folders
 from airflow_provider_sparkml.local.java import find_java_home
 from airflow_provider_sparkml.local.kubelet import Kubelet
 from airflow_provider_sparkml.local.statedir import StateDir, write_private
@@ -101,6 +101,7 @@ async def local_cluster(
     port: int | None = None,
     kubeconfig: Path | None = None,
     job_namespaces: Collection[str] | None = JOB_NAMESPACES,
+    images: Sequence[Path] = (),
 ) -> AsyncIterator[LocalCluster]:
     """Run a cluster for the length of the block; then its pods are stopped in an orderly way.
 
@@ -108,8 +109,11 @@ async def local_cluster(
     :param port: port of the API on 127.0.0.1; where none is given the last one, or else a free one.
     :param kubeconfig: where to write the kubeconfig besides the state directory.
     :param job_namespaces: where SparkApplications are run; everywhere when ``None``.
-    :raises LocalClusterError: it is already up, the port is taken, or the kubeconfig is somebody else's.
+    :param images: directories with image folders of the user's own.
+    :raises LocalClusterError: it is already up, the port is taken, the kubeconfig is somebody else's, or a directory
+        has no images.
     """
+    store = ImageStore(image_folders(images), default_cache())
     with state.hold():
         if kubeconfig:
             refuse_foreign(kubeconfig)
@@ -122,7 +126,9 @@ async def local_cluster(
                 write_kubeconfig(path, server.secure_url, server.admin_token, ca=server.ca)
             async with KubernetesClient(kubeconfig_file(state.kubeconfig)) as client:
                 await bootstrap(client)
-                async with _parts(client, state, server, await java, job_namespaces) as work:
+                async with _parts(
+                    client, state, server, java_home=await java, job_namespaces=job_namespaces, images=store
+                ) as work:
                     yield LocalCluster(server.secure_url, state.kubeconfig, work)
         finally:
             await server.stop()
@@ -151,11 +157,12 @@ async def _parts(
     client: KubernetesClient,
     state: StateDir,
     server: ApiServer,
+    *,
     java_home: Path,
     job_namespaces: Collection[str] | None,
+    images: ImageStore,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run node and controllers for the length of the block; the pods are stopped with the node."""
-    images = ImageStore(default_folders(), default_cache())
     kubelet = Kubelet(client, images, java_home=java_home, state_dir=state.path, server=server.url)
     token_file = state.path / "controller-token"
     write_private(token_file, server.admin_token)
