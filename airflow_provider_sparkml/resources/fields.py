@@ -94,10 +94,11 @@ def number_faults(part: Mapping[str, Any], least: Mapping[str, int], field: str)
             yield f"{field}.{name} is {value!r}: set it to a whole number, at least {low}"
 
 
-def name_faults(manifest: Mapping[str, Any], longest_suffix: str = "") -> Iterator[str]:
+def name_faults(manifest: Mapping[str, Any], longest_suffix: str = "", longest: int = _MAX_LABEL) -> Iterator[str]:
     """Yield what is wrong with ``metadata.name``, where it is set.
 
     :param longest_suffix: what the controller appends for the names of pods, which are host names.
+    :param longest: how long the name may be with that.
     """
     name = mapping(manifest.get("metadata"), "metadata").get("name")
     if name in (None, ""):
@@ -107,10 +108,11 @@ def name_faults(manifest: Mapping[str, Any], longest_suffix: str = "") -> Iterat
             f"metadata.name is {name!r}: use lower-case letters, digits and '-', begin with a letter and end with a "
             "letter or digit"
         )
-    elif len(name) + len(longest_suffix) > _MAX_LABEL:
+    elif len(name) + len(longest_suffix) > longest:
+        ending = f" with {longest_suffix!r}, which its pods' names end in," if longest_suffix else ""
         yield (
-            f"metadata.name is {name!r}: with {longest_suffix!r}, which its pods' names end in, it is longer than "
-            f"{_MAX_LABEL}; take at most {_MAX_LABEL - len(longest_suffix)} characters"
+            f"metadata.name is {name!r}:{ending} it is longer than {longest}; "
+            f"take at most {longest - len(longest_suffix)} characters"
         )
 
 

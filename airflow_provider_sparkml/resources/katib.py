@@ -23,7 +23,7 @@ from airflow_provider_sparkml.resources.base import (
 from airflow_provider_sparkml.resources.conditions import read_conditions
 from airflow_provider_sparkml.resources.fields import convert, integer, number, text
 from airflow_provider_sparkml.resources.katib_check import check, known_kind
-from airflow_provider_sparkml.resources.katib_trials import trial_template
+from airflow_provider_sparkml.resources.katib_trials import known_facts, trial_template
 from airflow_provider_sparkml.resources.training import manifest_of, metadata_of
 
 API = ApiResource("kubeflow.org", "v1beta1", "experiments", "Experiment")
@@ -258,7 +258,10 @@ def facts(obj: Manifest) -> dict[str, Any]:
 
 
 def normalize(manifest: Manifest) -> Manifest:
-    """Return a copy in the types that Katib asks for; the trial becomes what its own kind makes of it."""
+    """Return a copy in the types that Katib asks for; the trial becomes what its own kind makes of it.
+
+    What Katib must know of the trial's kind, and a manifest leaves out, is filled in.
+    """
     result = copy.deepcopy(manifest)
     spec = result.get("spec")
     if not isinstance(spec, dict):
@@ -269,8 +272,10 @@ def normalize(manifest: Manifest) -> Manifest:
     template = spec.get("trialTemplate")
     trial = template.get("trialSpec") if isinstance(template, dict) else None
     kind = known_kind(trial)
-    if kind is not None and isinstance(template, dict) and isinstance(trial, dict):
-        template["trialSpec"] = kind.normalize(trial)
+    if isinstance(template, dict) and isinstance(trial, dict):
+        for name, value in known_facts(trial).items():
+            template.setdefault(name, value)
+        template["trialSpec"] = kind.normalize(trial) if kind is not None else trial
     return result
 
 

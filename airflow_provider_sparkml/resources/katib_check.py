@@ -38,7 +38,7 @@ def check(manifest: Manifest) -> None:
 
 def _faults(manifest: Manifest) -> Iterator[str]:
     spec = mapping(manifest.get("spec"), "spec")
-    yield from name_faults(manifest, "-" * (63 - MAX_NAME))
+    yield from name_faults(manifest, longest=MAX_NAME)
     yield from _objective_faults(mapping(spec.get("objective"), "spec.objective"))
     if not mapping(spec.get("algorithm"), "spec.algorithm").get("algorithmName"):
         yield "spec.algorithm.algorithmName is missing: set it, for example to 'random' or 'grid'"
@@ -76,7 +76,7 @@ def _parameter_faults(spec: Mapping[str, Any]) -> Iterator[str]:
     for index, each in enumerate(parameters):
         field = f"spec.parameters[{index}]"
         one = mapping(each, field)
-        if not one.get("name") or one["name"] in names:
+        if not isinstance(one.get("name"), str) or not one["name"] or one["name"] in names:
             yield f"{field}.name is {one.get('name')!r}: give each parameter a name of its own"
         names.append(one.get("name"))
         if one.get("parameterType") not in _TYPES:
@@ -106,7 +106,7 @@ def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
     declared = items(template.get("trialParameters"), "spec.trialTemplate.trialParameters")
     searched = {each.get("name"): each for each in items(spec.get("parameters"), "spec.parameters")}
     for index, each in enumerate(declared):
-        reference = str(each.get("reference"))
+        reference = str(mapping(each, f"spec.trialTemplate.trialParameters[{index}]").get("reference"))
         if reference not in searched and not reference.startswith("${trialSpec."):
             yield (
                 f"spec.trialTemplate.trialParameters[{index}].reference is {reference!r}, which spec.parameters does "
@@ -124,7 +124,9 @@ def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
                 f"spec.trialTemplate.trialSpec does not use {_REFERENCE.format(name=each.get('name'))}: all trials "
                 "would be alike in it; put it into the trial's arguments or environment"
             )
-    yield from _kind_faults(trial, {str(each.get("name")): searched.get(each.get("reference")) for each in declared})
+    yield from _kind_faults(
+        trial, {str(each.get("name")): searched.get(str(each.get("reference"))) for each in declared}
+    )
 
 
 def _kind_faults(trial: Any, parameters: Mapping[str, Mapping[str, Any] | None]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_sparkml.resources.base import Manifest, present
 from airflow_provider_sparkml.resources.manifests import load_manifest
+from airflow_provider_sparkml.resources.replicas import containers_of, part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,18 @@ def trial_template(trial: Any, parameters: Iterable[str], *, retain: bool) -> di
         "trialParameters": [{"name": name, "reference": name} for name in parameters],
         "trialSpec": manifest,
     }
-    kind = _KINDS.get((manifest["apiVersion"], manifest["kind"]))
+    return template | known_facts(manifest)
+
+
+def known_facts(trial: Manifest) -> dict[str, Any]:
+    """Return what Katib must know of a trial, as far as its kind tells; nothing for a kind that is not known here."""
+    kind = _KINDS.get((str(trial.get("apiVersion")), str(trial.get("kind"))))
     if kind is None:
-        return template
-    return template | present(
+        return {}
+    return present(
         {
-            "primaryContainerName": kind.container or _first_container(manifest, kind.template),
-            "primaryPodLabels": _pod_labels(manifest, kind),
+            "primaryContainerName": kind.container or _first_container(trial, kind.template),
+            "primaryPodLabels": _pod_labels(trial, kind),
             "successCondition": _condition(kind.succeeded),
             "failureCondition": _condition(kind.failed),
         }
@@ -81,8 +87,8 @@ def _condition(name: str) -> str:
 
 def _pod_labels(manifest: Manifest, kind: TrialKind) -> Mapping[str, str]:
     """Return the labels of a trial's rank 0."""
-    spec = manifest.get("spec") or {}
-    if manifest["kind"] == "PyTorchJob" and "Master" not in (spec.get("pytorchReplicaSpecs") or {}):
+    spec = part_of(manifest, "spec")
+    if manifest["kind"] == "PyTorchJob" and "Master" not in part_of(spec, "pytorchReplicaSpecs"):
         return _WORKER_0
     if manifest["kind"] == "Job" and spec.get("completionMode") != "Indexed":
         return {}
@@ -91,12 +97,8 @@ def _pod_labels(manifest: Manifest, kind: TrialKind) -> Mapping[str, str]:
 
 def _first_container(manifest: Manifest, path: tuple[str, ...]) -> str:
     """Return the name of the first container of the pod template at a path; empty when there is none."""
-    part: Any = manifest.get("spec")
-    for step in (*path, "spec"):
-        part = part.get(step) if isinstance(part, Mapping) else None
-    containers = part.get("containers") if isinstance(part, Mapping) else None
-    first = containers[0] if isinstance(containers, list) and containers else {}
-    return str(first.get("name") or "") if isinstance(first, Mapping) else ""
+    containers = containers_of(part_of(manifest, "spec", *path))
+    return str(part_of(containers[0]).get("name") or "") if containers else ""
 
 
-__all__ = ["trial_template"]
+__all__ = ["known_facts", "trial_template"]

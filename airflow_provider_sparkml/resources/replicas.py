@@ -65,7 +65,7 @@ def normalized(manifest: Manifest, replicas: Replicas, integers: tuple[str, ...]
     if not isinstance(spec, dict):
         return result
     convert(spec, integers, integer)
-    policy = spec.setdefault("runPolicy", {})
+    policy = spec["runPolicy"] = {} if spec.get("runPolicy") is None else spec["runPolicy"]
     convert(policy, _RUN_POLICY, integer)
     convert(policy, ("suspend",), boolean)
     if isinstance(policy, dict):
@@ -81,12 +81,15 @@ def normalized(manifest: Manifest, replicas: Replicas, integers: tuple[str, ...]
 
 def normalize_template(template: Any) -> None:
     """Bring the containers of a pod template into their types, in place."""
-    spec = template.get("spec") if isinstance(template, dict) else None
-    containers = spec.get("containers") if isinstance(spec, dict) else None
-    for container in containers if isinstance(containers, list) else ():
-        convert(container, ("command", "args"), texts)
-        for entry in container.get("env") or () if isinstance(container, dict) else ():
-            convert(entry, ("value",), text)
+    for container in containers_of(template):
+        normalize_container(container)
+
+
+def normalize_container(container: Any) -> None:
+    """Bring a container, or what is like one, into its types, in place."""
+    convert(container, ("command", "args"), texts)
+    for entry in _env_of(container):
+        convert(entry, ("value",), text)
 
 
 def replica_faults(manifest: Manifest, replicas: Replicas) -> Iterator[str]:
@@ -186,20 +189,46 @@ def queue_faults(manifest: Manifest) -> Iterator[str]:
 
 def with_env_in_replicas(manifest: Manifest, replicas: Replicas, env: Mapping[str, str]) -> Manifest:
     """Return a copy in which all containers of all replicas have these variables."""
-    spec = dict(manifest.get("spec") or {})
-    specs = spec.get(replicas.field)
-    if isinstance(specs, dict):
-        spec[replicas.field] = {
-            name: {**each, "template": with_env_in_template(each.get("template"), env)} for name, each in specs.items()
-        }
-    return {**manifest, "spec": spec}
+    result = copy.deepcopy(manifest)
+    specs = part_of(result, "spec", replicas.field)
+    for each in specs.values():
+        add_env(part_of(each, "template"), env)
+    return result
 
 
-def with_env_in_template(template: Any, env: Mapping[str, str]) -> Any:
-    """Return a copy of a pod template in which all containers have these variables."""
-    pod = dict((template or {}).get("spec") or {})
-    pod["containers"] = [{**each, "env": merge_env(each.get("env"), env)} for each in pod.get("containers") or ()]
-    return {**(template or {}), "spec": pod}
+def add_env(template: Any, env: Mapping[str, str]) -> None:
+    """Put these variables into all containers of a pod template, in place."""
+    for container in containers_of(template):
+        add_env_to(container, env)
+
+
+def add_env_to(container: Any, env: Mapping[str, str]) -> None:
+    """Put these variables into a container, or what is like one, in place; what is none is left for the check."""
+    if not isinstance(container, dict):
+        return
+    entries = container.get("env")
+    if entries is None or entries == _env_of(container):
+        container["env"] = merge_env(entries, env)
+
+
+def _env_of(container: Any) -> list[dict[str, Any]]:
+    """Return those entries of a container's ``env`` that are any."""
+    entries = container.get("env") if isinstance(container, dict) else None
+    found = entries if isinstance(entries, list) else []
+    return [each for each in found if isinstance(each, dict) and isinstance(each.get("name"), str)]
+
+
+def containers_of(template: Any) -> list[Any]:
+    """Return the containers of a pod template; none where it has no such list."""
+    found = part_of(template, "spec").get("containers")
+    return found if isinstance(found, list) else []
+
+
+def part_of(value: Any, *path: str) -> dict[str, Any]:
+    """Return the mapping at a path; an empty one, which is no part of it, where there is none."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def rank_of(pod: Manifest) -> str:
@@ -219,8 +248,13 @@ __all__ = [
     "JOB_NAME",
     "ROLE",
     "Replicas",
+    "add_env",
+    "add_env_to",
+    "containers_of",
+    "normalize_container",
     "normalize_template",
     "normalized",
+    "part_of",
     "pod_selector",
     "queue_faults",
     "rank_of",
@@ -229,5 +263,4 @@ __all__ = [
     "template_faults",
     "ttl_faults",
     "with_env_in_replicas",
-    "with_env_in_template",
 ]

@@ -17,7 +17,6 @@ from airflow_provider_sparkml.resources.base import (
     Manifest,
     Resource,
     Verdict,
-    merge_env,
     present,
     register,
 )
@@ -32,9 +31,8 @@ from airflow_provider_sparkml.resources.fields import (
     number,
     number_faults,
     refuse,
-    text,
-    texts,
 )
+from airflow_provider_sparkml.resources.replicas import add_env_to, normalize_container
 from airflow_provider_sparkml.resources.training import Volume, env_entries, manifest_of, metadata_of
 
 API = ApiResource("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob")
@@ -258,11 +256,8 @@ def normalize(manifest: Manifest) -> Manifest:
     if isinstance(spec, dict):
         convert(spec, ("suspend",), boolean)
         convert(spec, ("activeDeadlineSeconds",), integer)
-        trainer = spec.get("trainer")
-        convert(trainer, ("numNodes", "numProcPerNode"), integer)
-        convert(trainer, ("command", "args"), texts)
-        for entry in (trainer.get("env") or ()) if isinstance(trainer, dict) else ():
-            convert(entry, ("value",), text)
+        convert(spec.get("trainer"), ("numNodes", "numProcPerNode"), integer)
+        normalize_container(spec.get("trainer"))
     return result
 
 
@@ -324,9 +319,11 @@ def rank_of(pod: Manifest) -> str:
 
 def with_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     """Return a copy in which the trainer has these variables."""
-    spec = dict(manifest.get("spec") or {})
-    trainer = dict(spec.get("trainer") or {})
-    return {**manifest, "spec": spec | {"trainer": trainer | {"env": merge_env(trainer.get("env"), env)}}}
+    result = copy.deepcopy(manifest)
+    spec = result.get("spec")
+    if isinstance(spec, dict):
+        add_env_to(spec.setdefault("trainer", {}), env)
+    return result
 
 
 TRAIN_JOB = register(

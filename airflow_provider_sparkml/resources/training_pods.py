@@ -31,10 +31,11 @@ from airflow_provider_sparkml.resources.fields import (
     refuse,
 )
 from airflow_provider_sparkml.resources.replicas import (
+    add_env,
     normalize_template,
+    part_of,
     template_faults,
     ttl_faults,
-    with_env_in_template,
 )
 from airflow_provider_sparkml.resources.training import (
     Gang,
@@ -211,8 +212,9 @@ def rank_of(pod: Manifest) -> str:
 
 def with_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     """Return a copy in which all containers have these variables."""
-    spec = dict(manifest.get("spec") or {})
-    return {**manifest, "spec": spec | {"template": with_env_in_template(spec.get("template"), env)}}
+    result = copy.deepcopy(manifest)
+    add_env(part_of(result, "spec", "template"), env)
+    return result
 
 
 TRAINING_PODS = register(

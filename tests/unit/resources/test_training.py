@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import LogSource, Manifest, resource_for
@@ -134,6 +137,36 @@ def test_what_a_raw_manifest_may_be_is_never_a_crash(kind: Kind) -> None:
     for broken in ({"spec": None}, {"spec": []}, {"spec": {}}, {"spec": {"runPolicy": []}}, {"spec": "x"}):
         with pytest.raises(InvalidManifestError):
             kind.resource.check(kind.resource.normalize({**kind.manifest, "metadata": {}, **broken}))
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+PARTS = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+
+
+def replaced(value: Any, path: list[int], part: Any) -> Any:
+    """Return a copy of a manifest with one part of it, wherever the path leads, replaced."""
+    if not path or not isinstance(value, (dict, list)) or not value:
+        return part
+    keys = sorted(value) if isinstance(value, dict) else list(range(len(value)))
+    key = keys[path[0] % len(keys)]
+    changed = replaced(value[key], path[1:], part)
+    if isinstance(value, dict):
+        return value | {key: changed}
+    return [changed if index == key else item for index, item in enumerate(value)]
+
+
+@each_kind
+@given(path=st.lists(st.integers(0, 20), min_size=1, max_size=9), part=PARTS)
+def test_a_part_that_is_anything_else_is_refused_or_left_to_the_api_server(
+    kind: Kind, path: list[int], part: Any
+) -> None:
+    """The environment is put in before the check."""
+    spec = replaced(kind.manifest["spec"], path, part)
+    with contextlib.suppress(InvalidManifestError):
+        manifest = {**kind.manifest, "metadata": {}, "spec": spec}
+        if kind.id != "Experiment":
+            manifest = kind.resource.with_env(manifest, {"A": "1"})
+        kind.resource.check(kind.resource.normalize(manifest))
 
 
 # --- replicas, run policy -------------------------------------------------------------------------------------------
@@ -493,6 +526,17 @@ def test_katib_is_told_what_it_must_know_of_the_trials_kind(trial: Any, containe
     assert template["trialParameters"] == [{"name": "lr", "reference": "lr"}]
     assert template["primaryPodLabels"]
     assert template["retain"] is True
+
+
+def test_what_a_raw_manifest_leaves_to_katib_is_filled_in() -> None:
+    kind = BY_ID["Experiment"]
+    raw = kind.manifest
+    template = raw["spec"]["trialTemplate"]
+    for name in ("primaryContainerName", "primaryPodLabels", "successCondition", "failureCondition"):
+        del template[name]
+    assert kind.resource.normalize(raw) == kind.resource.normalize(kind.manifest)
+    template["primaryContainerName"] = "mine"
+    assert kind.resource.normalize(raw)["spec"]["trialTemplate"]["primaryContainerName"] == "mine"
 
 
 def test_the_best_trial_has_numbers() -> None:
