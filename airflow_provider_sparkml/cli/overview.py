@@ -12,10 +12,25 @@ from airflow_provider_sparkml.cli.output import Row
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.resources.base import Manifest, Resource
 from airflow_provider_sparkml.resources.core import NAMESPACE, NODE, POD
+from airflow_provider_sparkml.resources.katib import EXPERIMENT
+from airflow_provider_sparkml.resources.kubeflow_v1 import PYTORCH_JOB, TF_JOB, XGBOOST_JOB
+from airflow_provider_sparkml.resources.mpi import MPI_JOB
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.trainer import TRAIN_JOB
+from airflow_provider_sparkml.resources.training_pods import TRAINING_PODS
 
-KINDS: tuple[Resource, ...] = (SPARK_APPLICATION, INFERENCE_SERVICE)
+KINDS: tuple[Resource, ...] = (
+    SPARK_APPLICATION,
+    MPI_JOB,
+    TRAIN_JOB,
+    PYTORCH_JOB,
+    TF_JOB,
+    XGBOOST_JOB,
+    EXPERIMENT,
+    TRAINING_PODS,
+    INFERENCE_SERVICE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,12 @@ async def read_overview(client: KubernetesClient, server: str) -> Overview:
         Namespace(name := each["metadata"]["name"], each.get("status", {}).get("phase", "Active"), in_namespace[name])
         for each in (await client.list(NAMESPACE)).items
     ]
-    workloads = [_workload(obj, kind) for kind in KINDS for obj in (await client.list(kind.api)).items]
+    workloads = [
+        _workload(obj, kind)
+        for kind in KINDS
+        for obj in (await client.list(kind.api)).items
+        if not obj["metadata"].get("ownerReferences")  # what another workload has made does not stand for itself
+    ]
     workloads += [_lone_pod(pod) for pod in pods if _is_lone(pod)]
     workloads.sort(key=lambda w: (w.namespace, w.created, w.kind, w.name))
     return Overview(server, nodes, namespaces, workloads)

@@ -114,13 +114,13 @@ for host in $(cut -d' ' -f1 /etc/mpi/hostfile); do
   rank=$((rank + 1))
   pids="$pids $!"
 done
-while sleep 0.1; do  # the first to fail ends them all, as mpirun does it
+while [ -n "$pids" ]; do  # the first to fail ends them all, as mpirun does it
+  sleep 0.1
+  left=
   for pid in $pids; do
-    kill -0 $pid 2>/dev/null && continue
-    wait $pid || exit 9
-    ended="$ended $pid"
+    if kill -0 $pid 2>/dev/null; then left="$left $pid"; else wait $pid || exit 9; fi
   done
-  [ "$(echo $ended | tr ' ' '\n' | sort -u | wc -l)" = 2 ] && exit 0
+  pids=$left
 done
 """
 
@@ -427,6 +427,7 @@ async def test_an_experiment_ends_when_its_goal_is_reached_or_too_much_fails(
     trial = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "spec": trial["spec"]}
     objective = {"type": "maximize", "objectiveMetricName": "sum", "goal": 3.0}
     steps = experiment(trial, ["1", "2"], objective=objective, parallelTrialCount=1)
+    steps["spec"]["trialTemplate"]["retain"] = True
     for replica in trial["spec"]["pytorchReplicaSpecs"].values():
         replica["template"]["spec"]["containers"][0]["env"] = [{"name": "STEPS", "value": "${trialParameters.value}"}]
     steps["spec"]["trialTemplate"]["primaryContainerName"] = "pytorch"
@@ -436,6 +437,9 @@ async def test_an_experiment_ends_when_its_goal_is_reached_or_too_much_fails(
     await cluster_client.create(EXPERIMENT, failing, cluster_namespace)
     done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "search")
     assert conditions(done)["Succeeded"] == "ExperimentGoalReached"
+    best = done["status"]["currentOptimalTrial"]["bestTrialName"]
+    kept = await pods_of(cluster_client, cluster_namespace, f"katib.kubeflow.org/trial={best}")
+    assert kept.keys() == {f"{best}-master-0", f"{best}-worker-0"}
     done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "failing")
     assert conditions(done)["Failed"] == "ExperimentFailed"
     assert done["status"]["currentOptimalTrial"]["parameterAssignments"] == [{"name": "x", "value": "0"}]

@@ -6,13 +6,14 @@ read from the primary pod's log when its job has succeeded.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_provider_sparkml.client.client import KubernetesClient
-from airflow_provider_sparkml.exceptions import ApiError, LocalClusterError
+from airflow_provider_sparkml.exceptions import ApiError, ConflictError, LocalClusterError, NotFoundError
 from airflow_provider_sparkml.local.controllers import katib_search as search
 from airflow_provider_sparkml.local.controllers.jobs import JOB
 from airflow_provider_sparkml.local.controllers.kubeflow_conditions import add_condition
@@ -25,11 +26,10 @@ from airflow_provider_sparkml.local.controllers.objects import (
     find,
     is_deleting,
     is_true,
-    selector_of,
     tell,
     write_status,
 )
-from airflow_provider_sparkml.local.controllers.runtime import Controller, Source, now, owner_key
+from airflow_provider_sparkml.local.controllers.runtime import Controller, Key, Source, now, owner_key
 from airflow_provider_sparkml.local.controllers.trainjobs import TRAIN_JOB
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import POD
@@ -50,12 +50,22 @@ POD_LABELS = {
     "SparkApplication": "sparkoperator.k8s.io/app-name",
 }
 TRAINING_LABEL = "training.kubeflow.org/job-name"
+TRIAL_LABEL = "katib.kubeflow.org/trial"
 
 
 def trial_controller(client: KubernetesClient) -> Controller:
     """Return the controller of all Trials."""
     jobs = [Source(api, owner_key("Trial")) for api in RUNNABLE.values()]
-    return Controller(NAME, client, [Source(TRIAL), *jobs], _Trials(client).reconcile, workers=8)
+    sources = [Source(TRIAL), Source(POD, _trial_of), *jobs]
+    return Controller(NAME, client, sources, _Trials(client).reconcile, workers=8)
+
+
+def _trial_of(pod: Manifest) -> Iterable[Key]:
+    """Yield the key of the trial that a pod may belong to: its job has the trial's name."""
+    labels = pod["metadata"].get("labels") or {}
+    for label in (*POD_LABELS.values(), TRAINING_LABEL):
+        if label in labels:
+            yield pod["metadata"]["namespace"], labels[label]
 
 
 def is_completed(trial: Manifest) -> bool:
@@ -93,7 +103,7 @@ class _Trials:
                 notes.append(Note("Warning", "ReconcileError", f"Failed to reconcile: {error}"))
                 await tell(self._client, trial, notes, source=NAME)
                 raise
-            await self._follow(trial, status, job, notes)
+            await self._follow(trial, status, job, await self._pods(trial, job), notes)
         await write_status(self._client, TRIAL, trial, status)
         await tell(self._client, trial, notes, source=NAME)
         return None
@@ -107,7 +117,27 @@ class _Trials:
             await delete(self._client, api, job, foreground=True)
             notes.append(Note("Normal", "JobDeleted", f"Job {name} has been deleted"))
 
-    async def _follow(self, trial: Manifest, status: dict[str, Any], job: Manifest, notes: list[Note]) -> None:
+    async def _pods(self, trial: Manifest, job: Manifest) -> list[Manifest]:
+        """Return the pods of a trial's job, oldest first, and label them as Katib's webhook does at their creation."""
+        meta = trial["metadata"]
+        selector = f"{POD_LABELS.get(job['kind'], TRAINING_LABEL)}={job['metadata']['name']}"
+        pods = (await self._client.list(POD, meta["namespace"], label_selector=selector)).items
+        labels = {**(meta.get("labels") or {}), TRIAL_LABEL: meta["name"]}
+        for pod in pods:
+            if TRIAL_LABEL not in pod["metadata"]["labels"]:
+                patch = {"metadata": {"uid": pod["metadata"]["uid"], "labels": labels}}
+                with contextlib.suppress(NotFoundError, ConflictError):  # it went, or another has its name
+                    await self._client.patch(POD, pod["metadata"]["name"], patch, meta["namespace"])
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    async def _follow(
+        self,
+        trial: Manifest,
+        status: dict[str, Any],
+        job: Manifest,
+        pods: list[Manifest],
+        notes: list[Note],
+    ) -> None:
         """Bring the status up to what the job says."""
         name, spec = job["metadata"]["name"], trial["spec"]
         failed = search.holds(spec.get("failureCondition", ""), job)
@@ -116,7 +146,7 @@ class _Trials:
             _end(status, "Failed", "TrialFailed", "Trial has failed", failed)
             notes.append(Note("Normal", "JobFailed", f"Job {name} has failed"))
         elif succeeded is not None:
-            metrics = await self._metrics(trial, job)
+            metrics = await self._metrics(trial, pods)
             status["observation"] = {"metrics": metrics}
             if search.objective_value(spec["objective"], metrics) != search.UNAVAILABLE:
                 _end(status, "Succeeded", "TrialSucceeded", "Trial has succeeded", succeeded)
@@ -127,20 +157,19 @@ class _Trials:
         elif add_condition(status, "Running", "TrialRunning", "Trial is running"):
             notes.append(Note("Normal", "JobRunning", f"Job {name} is running"))
 
-    async def _metrics(self, trial: Manifest, job: Manifest) -> list[dict[str, str]]:
+    async def _metrics(self, trial: Manifest, pods: list[Manifest]) -> list[dict[str, str]]:
         spec = trial["spec"]
         source = ((spec.get("metricsCollector") or {}).get("source") or {}).get("filter") or {}
-        return search.observe(await self._lines(trial, job), spec["objective"], source.get("metricsFormat") or ())
+        return search.observe(await self._lines(trial, pods), spec["objective"], source.get("metricsFormat") or ())
 
-    async def _lines(self, trial: Manifest, job: Manifest) -> list[str]:
-        """Return what the primary container of the trial's job printed."""
+    async def _lines(self, trial: Manifest, pods: list[Manifest]) -> list[str]:
+        """Return what the primary containers of the trial's job printed."""
         namespace, spec = trial["metadata"]["namespace"], trial["spec"]
-        labels = {POD_LABELS.get(job["kind"], TRAINING_LABEL): job["metadata"]["name"]}
-        labels |= spec.get("primaryPodLabels") or {}
-        pods = (await self._client.list(POD, namespace, label_selector=selector_of(labels))).items
-        pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        primary_labels = (spec.get("primaryPodLabels") or {}).items()
         lines: list[str] = []
         for pod in pods:
+            if not primary_labels <= pod["metadata"]["labels"].items():
+                continue
             names, own = [container["name"] for container in pod["spec"]["containers"]], pod["metadata"]["name"]
             primary = spec.get("primaryContainerName")
             container = primary if primary in names else names[0]
