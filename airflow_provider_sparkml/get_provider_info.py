@@ -59,7 +59,10 @@ def get_provider_info() -> dict[str, Any]:
             },
             {
                 "integration-name": "Kubernetes API",
-                "python-modules": ["airflow_provider_sparkml.operators.kubernetes"],
+                "python-modules": [
+                    "airflow_provider_sparkml.operators.custom_resource",
+                    "airflow_provider_sparkml.operators.kubernetes",
+                ],
             },
             {
                 "integration-name": "Kubeflow Trainer",
@@ -79,6 +82,10 @@ def get_provider_info() -> dict[str, Any]:
             },
         ],
         "sensors": [
+            {
+                "integration-name": "Kubernetes API",
+                "python-modules": ["airflow_provider_sparkml.sensors.custom_resource"],
+            },
             {
                 "integration-name": "Spark on Kubernetes",
                 "python-modules": ["airflow_provider_sparkml.sensors.spark"],
@@ -107,6 +114,10 @@ def get_provider_info() -> dict[str, Any]:
             },
         ],
         "triggers": [
+            {
+                "integration-name": "Kubernetes API",
+                "python-modules": ["airflow_provider_sparkml.triggers.custom_resource"],
+            },
             {
                 "integration-name": "Spark on Kubernetes",
                 "python-modules": ["airflow_provider_sparkml.triggers.spark"],

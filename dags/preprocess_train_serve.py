@@ -41,7 +41,7 @@ from airflow.sdk import (
 
 from airflow_provider_sparkml import __version__
 from airflow_provider_sparkml.exceptions import PermanentError
-from airflow_provider_sparkml.operators.kubernetes import DeleteResourceOperator
+from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 from airflow_provider_sparkml.operators.serving import InferenceServiceOperator
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
 from airflow_provider_sparkml.resources.serving import InferenceService
@@ -314,7 +314,7 @@ def preprocess_train_serve() -> None:
         task_id="deploy_candidate", inference_service=inference_service(CANDIDATE), **where, **limits
     )
     smoke = smoke_test(deploy_candidate.output, export.output)
-    remove_candidate = DeleteResourceOperator(
+    remove_candidate = KubernetesDeleteOperator(
         task_id="remove_candidate",
         kind="InferenceService",
         api_version="serving.kserve.io/v1beta1",
@@ -330,7 +330,7 @@ def preprocess_train_serve() -> None:
         **limits,
     )
     # A task cleans up after itself. This is for one whose worker was killed at its last try.
-    remove_leftovers = DeleteResourceOperator(
+    remove_leftovers = KubernetesDeleteOperator(
         task_id="remove_leftovers", kind="SparkApplication", api_version="sparkoperator.k8s.io/v1beta2", **where
     )
 

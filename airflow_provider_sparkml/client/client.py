@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, quote
 
 from airflow_provider_sparkml.client.credentials import CredentialsSource
+from airflow_provider_sparkml.client.errors import Call
 from airflow_provider_sparkml.client.requests import Request, Target, complete, name_of, request
 from airflow_provider_sparkml.client.streams import log_lines, watch_events
 from airflow_provider_sparkml.client.transport import Timeouts, Transport
@@ -105,9 +106,10 @@ class KubernetesClient:
 
     async def _list(self, api: ApiResource, namespace: str | None, query: dict[str, str]) -> ObjectList:
         items: builtins.list[Manifest] = []
+        target = Target(api, namespace if api.namespaced else None)
         token = ""
         while True:
-            page = await self._send(request("list", "GET", Target(api, namespace), query | {"continue": token}))
+            page = await self._send(request("list", "GET", target, query | {"continue": token}))
             items += page.get("items") or []
             token = page["metadata"].get("continue") or ""
             if not token:
@@ -283,7 +285,7 @@ class KubernetesClient:
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
         }
-        sent = request("watch", "GET", Target(api, namespace), query)
+        sent = request("watch", "GET", Target(api, namespace if api.namespaced else None), query)
         return watch_events(self._transport, sent, timeout_seconds, on_open)
 
     def pod_log(
@@ -340,7 +342,8 @@ class KubernetesClient:
 
         :param uid: the object's UID.
         """
-        found = await self.list(EVENTS, namespace, field_selector=f"involvedObject.uid={uid}")
+        # Events about cluster-wide objects are in namespace default.
+        found = await self.list(EVENTS, namespace or "default", field_selector=f"involvedObject.uid={uid}")
         return sorted(found.items, key=_event_time)
 
     async def can_i(
@@ -360,6 +363,13 @@ class KubernetesClient:
         }
         review = await self.create(ACCESS_REVIEWS, {"spec": {"resourceAttributes": wanted}})
         return bool(review["status"].get("allowed"))
+
+    async def read_path(self, path: str) -> dict[str, Any]:
+        """Return what the API server says about itself at a path: ``/version``, ``/apis``, ``/apis/<group>/<version>``.
+
+        :raises NotFoundError: there is nothing at that path.
+        """
+        return await self._send(Request(Call("get", path), "GET", path, {}))
 
     async def _namespace(self, api: ApiResource, namespace: str | None, manifest: Manifest | None = None) -> str | None:
         """Return where an object belongs, ``None`` for types without namespaces."""

@@ -33,9 +33,9 @@ _CONTROLLERS = {
 }
 
 
-def controller_of(api: ApiResource) -> str:
-    """Return the name of what acts on objects of this type, for messages."""
-    return _CONTROLLERS.get(api.group, (f"the controller of {api.full_name}", ""))[0]
+def controller_of(group: str, kind: str) -> str:
+    """Return the name of what acts on objects of a kind, for messages."""
+    return _CONTROLLERS.get(group, (f"the controller of {kind} objects", ""))[0]
 
 
 def advise(error: ApiError, verb: str, api: ApiResource, namespace: str) -> str:
@@ -44,7 +44,7 @@ def advise(error: ApiError, verb: str, api: ApiResource, namespace: str) -> str:
         case NamespaceNotFoundError():
             return f"Create it: kubectl create namespace {namespace}; or set `namespace` to one that exists."
         case ResourceTypeNotFoundError():
-            name, install = _CONTROLLERS.get(api.group, (controller_of(api), ""))
+            name, install = _CONTROLLERS.get(api.group, (controller_of(api.group, api.kind), ""))
             command = install.replace("%s", namespace) or f"kubectl apply -f <its {api.full_name} CRD>"
             return (
                 f"Is {name} installed, in a version that serves {api.api_version}? "

@@ -15,7 +15,7 @@ from airflow_provider_sparkml.exceptions import (
 from airflow_provider_sparkml.jobs.advice import advise, explained
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.resources import naming
-from airflow_provider_sparkml.resources.base import Phase, Resource, ResourceRef, resource_for
+from airflow_provider_sparkml.resources.base import ApiResource, Phase, Resource, ResourceRef
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -52,17 +52,17 @@ async def mark_consumed(client: KubernetesClient, resource: Resource, ref: Resou
         )
 
 
-async def kill(client: KubernetesClient, ref: ResourceRef, *, log: JobLog) -> None:
+async def kill(client: KubernetesClient, api: ApiResource, ref: ResourceRef, *, log: JobLog) -> None:
     """Delete a job in the foreground: its object stays until its pods are gone. Absent, or another's, is fine.
 
     The object is deleted, not the driver pod: the operator's restart policy would start a deleted driver again.
 
     :param client: the cluster.
+    :param api: its type.
     :param ref: the job; the UID is a precondition, so no namesake is ever deleted.
     :param log: the task's log.
     :raises ApiError: when the API server refused, or could not be reached; the job may still be running.
     """
-    api = resource_for(ref.api_version, ref.kind).api
     with explained("delete", api, ref.namespace):
         deleted = await client.delete(api, ref.name, ref.namespace, propagation="Foreground", uid=ref.uid)
     if deleted:
@@ -74,7 +74,7 @@ async def kill(client: KubernetesClient, ref: ResourceRef, *, log: JobLog) -> No
 async def delete_job(client: KubernetesClient, resource: Resource, ref: ResourceRef, log: JobLog) -> None:
     """Delete an ended job's object; a refusal is only told, for cleaning up never changes a task's result."""
     try:
-        await kill(client, ref, log=log)
+        await kill(client, resource.api, ref, log=log)
     except ApiError as error:
         log.warning(
             "%s was not cleaned up: %s\nDelete it by hand: kubectl delete %s -n %s %s",

@@ -32,7 +32,7 @@ from airflow_provider_sparkml.jobs.kueue import DEACTIVATED
 from airflow_provider_sparkml.jobs.log_errors import error_line
 from airflow_provider_sparkml.jobs.outcome import Expired
 from airflow_provider_sparkml.jobs.ranks import blamed
-from airflow_provider_sparkml.resources.base import Manifest, Phase, resource_for
+from airflow_provider_sparkml.resources.base import Manifest, Phase
 
 _PULL_REASONS = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -313,7 +313,7 @@ def _blocker(evidence: Evidence) -> tuple[str, str]:
     """Return what a job that does not start is waiting for, and what to do about it."""
     ref = evidence.ref
     if not evidence.verdict.state and evidence.verdict.phase is Phase.PENDING and evidence.pod is None:
-        name = controller_of(resource_for(ref.api_version, ref.kind).api)
+        name = controller_of(ref.api_version.rpartition("/")[0], ref.kind)
         return (
             "it has no status: no controller has touched it",
             f"Is {name} running, does it watch namespace {ref.namespace}, is its webhook reachable?",

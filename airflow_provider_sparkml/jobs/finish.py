@@ -176,7 +176,7 @@ async def _fail(
     error = await explain(client, resource, outcome, obj, kept=kept, log=log)
     if obj is not None and outcome.expired:
         # Not marked: if the deletion fails it still runs, and the next try must find it rather than start another.
-        await kill(client, ref, log=log)
+        await kill(client, resource.api, ref, log=log)
     elif obj is not None:
         await mark_consumed(client, resource, ref, log)
         if not kept:

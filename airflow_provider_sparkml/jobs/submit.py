@@ -120,7 +120,8 @@ def build_job(
     for server_side in ("generateName", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"):
         metadata.pop(server_side, None)
     job.pop("status", None)
-    metadata["namespace"] = namespace
+    if resource.api.namespaced:
+        metadata["namespace"] = namespace
     metadata["name"] = naming.job_name(identity, ordinal, metadata.get("name") or "")
     metadata["labels"] = {**(metadata.get("labels") or {}), **naming.job_labels(identity, ordinal)}
     metadata["annotations"] = {**(metadata.get("annotations") or {}), **naming.job_annotations(identity)}

@@ -339,7 +339,7 @@ class WatchedJob:
         self._log.warning(
             "%s has no status after %d s: no controller has touched it. Is %s running, does it watch namespace %s, "
             "is its webhook reachable? kubectl describe %s -n %s %s",
-            self.ref, time.time() - created, controller_of(api), self.ref.namespace,
+            self.ref, time.time() - created, controller_of(api.group, api.kind), self.ref.namespace,
             api.full_name, self.ref.namespace, self.ref.name,
         )  # fmt: skip
 

@@ -123,7 +123,10 @@ class ManifestOperator(ClusterOperator):
 
         :raises InvalidManifestError: naming the field, its value and the fix.
         """
-        manifest = load_manifest(getattr(self, self.manifest_field))
+        return self.labelled(load_manifest(getattr(self, self.manifest_field)))
+
+    def labelled(self, manifest: Manifest) -> Manifest:
+        """Add this task's labels to a manifest, and return it."""
         if self.labels:
             metadata = manifest.setdefault("metadata", {})
             metadata["labels"] = {**(metadata.get("labels") or {}), **self.labels}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_sparkml.exceptions import ApiError, InvalidManifestError, JobFailedError
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.base import ManifestOperator
-from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.base import Manifest, Resource
 from airflow_provider_sparkml.triggers.deferral import default_deferrable, defer, is_stray, rebuild_error
 from airflow_provider_sparkml.triggers.job import JobTrigger, push_links
 
@@ -32,6 +32,11 @@ class DeferringOperator(ManifestOperator):
 
     trigger_class: type[JobTrigger]
     """The trigger; its ``resource`` is the kind."""
+
+    @property
+    def resource(self) -> Resource:
+        """The kind."""
+        return self.trigger_class.resource
 
     def __init__(
         self, *, deferrable: bool | None = None, startup_timeout: timedelta | float | None = None, **kwargs: Any
@@ -115,7 +120,15 @@ class DeferringOperator(ManifestOperator):
             deadlines=self.deadlines(context, submission).to_json(),
             kubernetes_conn_id=self.kubernetes_conn_id,
             may_delete=not submission.adopted or self.owns_adopted,
+            **self.trigger_arguments(),
         )
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """Return what this kind's trigger takes beyond what all take."""
+        return {}
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Find out what has to be asked of the cluster before anything else."""
 
     owns_adopted: ClassVar[bool] = True
     """Whether what an earlier try has started is this task's to delete as well."""
@@ -128,6 +141,7 @@ class DeferringOperator(ManifestOperator):
         kill, or Airflow's own time-out, ends it in any case.
         """
         async with self.hook.connect() as cluster:
+            await self.prepare(cluster)
             try:
                 yield cluster
             except JobFailedError:

@@ -89,7 +89,7 @@ class JobOperator(DeferringOperator):
             await self._delete_orphans(cluster, identity, namespace)
         return await submit(
             cluster.client,
-            self.trigger_class.resource,
+            self.resource,
             manifest,
             identity,
             namespace=namespace,
@@ -111,9 +111,7 @@ class JobOperator(DeferringOperator):
         """Return the result dict, or raise why there is none; consume and clean up."""
         from airflow_provider_sparkml.jobs.finish import finish
 
-        result = await finish(
-            cluster.client, self.trigger_class.resource, outcome, on_finish=self.on_finish, log=self.log
-        )
+        result = await finish(cluster.client, self.resource, outcome, on_finish=self.on_finish, log=self.log)
         return result | {"checkpoint_uri": self.checkpoint_uri} if self.checkpoint_uri else result
 
     def manifest(self) -> Manifest:
@@ -133,14 +131,14 @@ class JobOperator(DeferringOperator):
         if identity.try_number > identity.max_tries - (self.retries or 0) + 1:
             env["SPARKML_RESUME_FROM"] = self.checkpoint_uri
             self.log.info("This is a retry: the program may go on from %s", self.checkpoint_uri)
-        return self.trigger_class.resource.with_env(manifest, env)
+        return self.resource.with_env(manifest, env)
 
     async def abandon(self, cluster: Cluster, context: Context) -> None:
         """Delete this task's job, wherever it was broken off; one that has succeeded is left for a retry to take."""
         identity = task_identity(context)
         namespace = await self.namespace_of(cluster, self.manifest())
         for item in await self._items(cluster, namespace, naming.selector(identity)):
-            if naming.is_ours(item, identity) and self.trigger_class.resource.read(item).phase is not Phase.SUCCEEDED:
+            if naming.is_ours(item, identity) and self.resource.read(item).phase is not Phase.SUCCEEDED:
                 await self._kill(cluster, item)
 
     async def _delete_orphans(self, cluster: Cluster, identity: naming.TaskIdentity, namespace: str) -> None:
@@ -155,14 +153,14 @@ class JobOperator(DeferringOperator):
         for item in await self._items(cluster, namespace, ",".join(f"{key}={labels[key]}" for key in keys)):
             annotations = item["metadata"].get("annotations") or {}
             former = not naming.is_ours(item, identity) and same.items() <= annotations.items()
-            if former and not (self.on_finish == "keep" and self.trigger_class.resource.read(item).phase.is_terminal):
+            if former and not (self.on_finish == "keep" and self.resource.read(item).phase.is_terminal):
                 await self._kill(cluster, item)
 
     async def _items(self, cluster: Cluster, namespace: str, selector: str) -> list[Manifest]:
         """Return the jobs that a selector selects, but not those that are consumed, or being deleted already."""
         from airflow_provider_sparkml.jobs.submit import with_type
 
-        resource = self.trigger_class.resource
+        resource = self.resource
         found = await cluster.client.list(resource.api, namespace, label_selector=selector)
         return [
             with_type(item, resource)
@@ -173,7 +171,7 @@ class JobOperator(DeferringOperator):
     async def _kill(self, cluster: Cluster, item: Manifest) -> None:
         from airflow_provider_sparkml.jobs.cleanup import kill
 
-        await kill(cluster.client, ResourceRef.of(item), log=self.log)
+        await kill(cluster.client, self.resource.api, ResourceRef.of(item), log=self.log)
 
 
 __all__ = ["JobOperator", "OnFinish"]

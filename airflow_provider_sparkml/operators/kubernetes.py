@@ -1,25 +1,174 @@
-"""The operator that deletes Kubernetes objects: one by name, or all that a DAG run has made."""
+"""The operators of single Kubernetes objects of any kind: applied, read, and deleted, as kubectl does."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_sparkml.exceptions import (
     InvalidManifestError,
     NamespaceNotFoundError,
     ResourceTypeNotFoundError,
-    UnknownResourceError,
 )
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
-from airflow_provider_sparkml.operators.base import ClusterOperator, task_identity
-from airflow_provider_sparkml.resources import core, naming
-from airflow_provider_sparkml.resources.base import ApiResource, resource_for
+from airflow_provider_sparkml.operators.base import ClusterOperator, ManifestOperator, task_identity
+from airflow_provider_sparkml.resources import naming
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.manifests import load_manifests
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class DeleteResourceOperator(ClusterOperator):
+class KubernetesApplyOperator(ManifestOperator):
+    """Applies objects of any kind on the server's side, as ``kubectl apply --server-side``: again changes nothing.
+
+    It waits for nothing. For an object that has to become ready, a
+    :class:`~airflow_provider_sparkml.sensors.custom_resource.CustomResourceSensor` follows; for a job, see
+    :class:`~airflow_provider_sparkml.operators.custom_resource.CustomResourceOperator`.
+
+    It returns ``name``, ``kind``, ``namespace``, ``uid`` and ``object``: the object as stored, without
+    ``managedFields``, without a Secret's values, and bounded in size. Of several objects, a list of these.
+
+    :param manifests: one object: a mapping, an object with ``to_manifest()``, a path to a YAML or JSON file (absolute,
+        or below the DAG's folder or ``template_searchpath``), or YAML text. A file or text may hold several documents;
+        they are applied in order. All of it is templated.
+    :param field_manager: who owns the applied fields. Two tasks that apply different parts of one object need one each.
+    :param force_conflicts: take over fields that others own; else the task fails, naming each field and its owner.
+    :param namespace: the Kubernetes namespace; by default the manifest's, else the connection's, else ``default``.
+        Templated.
+    :param labels: labels to add to each manifest's. Templated.
+    :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
+
+    .. code-block:: python
+
+        from airflow_provider_sparkml.operators.kubernetes import KubernetesApplyOperator
+
+        settings = KubernetesApplyOperator(
+            task_id="settings",
+            manifests={
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "settings"},
+                "data": {"date": "{{ ds }}"},
+            },
+        )
+    """
+
+    template_fields = ("manifests", "namespace", "labels", "kubernetes_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"manifests": "yaml", "labels": "json"}
+    manifest_field = "manifests"
+
+    def __init__(
+        self,
+        *,
+        manifests: Any,
+        field_manager: str = naming.PREFIX,
+        force_conflicts: bool = False,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(namespace=namespace, labels=labels, **kwargs)
+        if not field_manager or len(field_manager) > 128:
+            raise InvalidManifestError(f"field_manager is {field_manager!r}: give a name of 1 to 128 characters")
+        self.manifests = self.plain(manifests)
+        self.field_manager = field_manager
+        self.force_conflicts = force_conflicts
+        self.only_a_path_is_a_file()
+
+    def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
+        """Apply them.
+
+        :return: what is told of the object; of several, a list.
+        """
+        applied = self.run_async(self._apply([self.labelled(each) for each in load_manifests(self.manifests)]))
+        return applied[0] if len(applied) == 1 else applied
+
+    async def _apply(self, manifests: list[Manifest]) -> list[dict[str, Any]]:
+        from airflow_provider_sparkml.jobs.objects import apply_object, described, find_type
+
+        applied = []
+        async with self.hook.connect() as cluster:
+            # All that can be known to be wrong is, before the first object is applied.
+            types = [await find_type(cluster.client, each["apiVersion"], each["kind"]) for each in manifests]
+            places = [await self._place(cluster, api, each) for api, each in zip(types, manifests, strict=True)]
+            for api, manifest, namespace in zip(types, manifests, places, strict=True):
+                obj = await apply_object(
+                    cluster.client, api, manifest, namespace,
+                    field_manager=self.field_manager, force=self.force_conflicts,
+                )  # fmt: skip
+                applied.append(described({"apiVersion": api.api_version, "kind": api.kind, **obj}))
+                self.log.info("Applied %s %s (uid %s)", api.kind, obj["metadata"]["name"], obj["metadata"]["uid"])
+        return applied
+
+    async def _place(self, cluster: Cluster, api: ApiResource, manifest: Manifest) -> str:
+        """Return the namespace of an object, empty for a cluster-wide kind.
+
+        :raises InvalidManifestError: the manifest has no name, or names another namespace than the task.
+        """
+        metadata = manifest.get("metadata") or {}
+        if not metadata.get("name"):
+            raise InvalidManifestError(
+                f"metadata.name of the {api.kind} is {metadata.get('name')!r}: give a name; nothing is applied without"
+            )
+        if not api.namespaced:
+            return ""
+        stated = metadata.get("namespace")
+        if self.namespace and stated and stated != self.namespace:
+            raise InvalidManifestError(
+                f"metadata.namespace of {api.kind} {metadata['name']} is {stated!r}, but the task's namespace is "
+                f"{self.namespace!r}: leave one of them out"
+            )
+        return await self.namespace_of(cluster, manifest)
+
+
+class KubernetesGetOperator(ClusterOperator):
+    """Reads one object of any kind.
+
+    It returns ``name``, ``kind``, ``namespace``, ``uid`` and ``object``, without ``managedFields``, without a Secret's
+    values, and bounded in size.
+
+    :param kind: ``kind`` of the object, for example ``ConfigMap``.
+    :param api_version: its ``apiVersion``.
+    :param name: its name. Templated.
+    :param namespace: its namespace; by default the connection's, else ``default``. Templated.
+    :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
+
+    .. code-block:: python
+
+        from airflow_provider_sparkml.operators.kubernetes import KubernetesGetOperator
+
+        settings = KubernetesGetOperator(task_id="settings", kind="ConfigMap", api_version="v1", name="settings")
+    """
+
+    template_fields = ("name", "namespace", "kubernetes_conn_id")
+
+    def __init__(self, *, kind: str, api_version: str, name: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.api_version = api_version
+        self.name = name
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read it.
+
+        :raises NotFoundError: there is no such object.
+        """
+        return self.run_async(self._get())
+
+    async def _get(self) -> dict[str, Any]:
+        from airflow_provider_sparkml.jobs.advice import explained
+        from airflow_provider_sparkml.jobs.objects import described, find_type
+
+        async with self.hook.connect() as cluster:
+            namespace = self.namespace or await cluster.default_namespace()
+            api = await find_type(cluster.client, self.api_version, self.kind)
+            with explained("get", api, namespace):
+                return described(await cluster.client.get(api, self.name, namespace))
+
+
+class KubernetesDeleteOperator(ClusterOperator):
     """Deletes objects of one kind in the foreground, and with them all that they own; made for teardowns.
 
     It deletes the object of a name, those that a label selector selects, or, with neither, those that tasks of this
@@ -29,16 +178,15 @@ class DeleteResourceOperator(ClusterOperator):
     :param api_version: their ``apiVersion``.
     :param name: name of the one object. Templated.
     :param label_selector: Kubernetes label selector. Templated.
-    :param plural: the type's plural name in URLs; needed only for types that this package does not know.
     :param namespace: their namespace; by default the connection's, else ``default``. Templated.
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
 
     .. code-block:: python
 
         from airflow.sdk import TriggerRule
-        from airflow_provider_sparkml.operators.kubernetes import DeleteResourceOperator
+        from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 
-        teardown = DeleteResourceOperator(
+        teardown = KubernetesDeleteOperator(
             task_id="teardown",
             kind="SparkApplication",
             api_version="sparkoperator.k8s.io/v1beta2",
@@ -54,7 +202,6 @@ class DeleteResourceOperator(ClusterOperator):
         api_version: str,
         name: str | None = None,
         label_selector: str | None = None,
-        plural: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,7 +211,6 @@ class DeleteResourceOperator(ClusterOperator):
         self.api_version = api_version
         self.name = name
         self.label_selector = label_selector
-        self.plural = plural
 
     def execute(self, context: Context) -> list[str]:
         """Delete them.
@@ -75,22 +221,27 @@ class DeleteResourceOperator(ClusterOperator):
             # Rendered to nothing, it must not come to mean everything.
             if getattr(self, field) is not None and not str(getattr(self, field)).strip():
                 raise InvalidManifestError(f"{field} is empty after rendering: give a value, or leave {field} out")
-        api = _api_resource(self.api_version, self.kind, self.plural)
-        return self.run_async(self._delete(api, context))
+        return self.run_async(self._delete(context))
 
-    async def _delete(self, api: ApiResource, context: Context) -> list[str]:
+    async def _delete(self, context: Context) -> list[str]:
+        from airflow_provider_sparkml.jobs.advice import explained
+        from airflow_provider_sparkml.jobs.objects import find_type
+
         deleted = []
         async with self.hook.connect() as cluster:
             namespace = self.namespace or await cluster.default_namespace()
             try:
+                api = await find_type(cluster.client, self.api_version, self.kind)
                 for name, uid in await self._targets(cluster, api, namespace, context):
-                    if await cluster.client.delete(api, name, namespace, propagation="Foreground", uid=uid):
+                    with explained("delete", api, namespace):
+                        gone = await cluster.client.delete(api, name, namespace, propagation="Foreground", uid=uid)
+                    if gone:
                         deleted.append(name)
                         self.log.info("Deleted %s %s/%s", api.kind, namespace, name)
             except (ResourceTypeNotFoundError, NamespaceNotFoundError) as error:
                 self.log.info("There is nothing to delete: %s", error)
         if not deleted:
-            self.log.info("No %s was there to delete", api.kind)
+            self.log.info("No %s was there to delete", self.kind)
         return deleted
 
     async def _targets(
@@ -121,21 +272,4 @@ def made_by_run(item: dict[str, Any], context: Context) -> bool:
     return all(annotations.get(key) == wanted[key] for key in keys)
 
 
-def _api_resource(api_version: str, kind: str, plural: str | None) -> ApiResource:
-    """Return the address of a type.
-
-    :raises InvalidManifestError: its plural name is neither given nor known.
-    """
-    if plural:
-        group, _, version = api_version.rpartition("/")
-        return ApiResource(group, version, plural, kind)
-    for known in vars(core).values():
-        if isinstance(known, ApiResource) and (known.api_version, known.kind) == (api_version, kind):
-            return known
-    try:
-        return resource_for(api_version, kind).api
-    except UnknownResourceError as error:
-        raise InvalidManifestError(f"plural is needed to find objects of kind {kind!r}: {error}") from None
-
-
-__all__ = ["DeleteResourceOperator"]
+__all__ = ["KubernetesApplyOperator", "KubernetesDeleteOperator", "KubernetesGetOperator"]

@@ -31,7 +31,7 @@ class InferenceServiceOperator(DeferringOperator):
 
     It returns ``name``, ``namespace``, ``uid``, ``url`` (outside of the cluster), ``address`` (inside),
     ``deployment_mode`` and ``model_state``. To take the service down again, see
-    :class:`~airflow_provider_sparkml.operators.kubernetes.DeleteResourceOperator`.
+    :class:`~airflow_provider_sparkml.operators.kubernetes.KubernetesDeleteOperator`.
 
     :param inference_service: the manifest: an ``InferenceService`` builder's object, a mapping, a path to a YAML or
         JSON file (absolute, or below the DAG's folder or ``template_searchpath``), or YAML text. All of it is
@@ -117,7 +117,7 @@ class InferenceServiceOperator(DeferringOperator):
         except NotFoundError:
             return
         if has_created(obj, task_identity(context).key) and INFERENCE_SERVICE.read(obj).phase is not Phase.SUCCEEDED:
-            await kill(cluster.client, ResourceRef.of(obj), log=self.log)
+            await kill(cluster.client, INFERENCE_SERVICE.api, ResourceRef.of(obj), log=self.log)
 
 
 __all__ = ["InferenceServiceOperator"]

@@ -52,34 +52,65 @@ def load_manifest(application: Any, *, search_path: Path | None = None) -> Manif
     )
 
 
+def load_manifests(source: Any) -> list[Manifest]:
+    """Return the manifests that an author meant: as :func:`load_manifest`, but a text or file may hold several.
+
+    :raises InvalidManifestError: as there; or there is none.
+    """
+    if not isinstance(source, str) or isinstance(source, Buildable):
+        return [load_manifest(source)]
+    if "\n" not in source and source.strip().endswith(SUFFIXES):
+        path = Path(source.strip())
+        text, where = _read(path, None), str(path)
+    else:
+        text, where = source, "manifest"
+    documents = _documents(text, where)
+    if not documents:
+        raise InvalidManifestError(f"{where} holds no YAML document: give at least one object")
+    several = len(documents) > 1
+    return [
+        _checked(document, f"{where}, document {number}" if several else where)
+        for number, document in enumerate(documents, 1)
+    ]
+
+
 def _from_file(path: Path, search_path: Path | None) -> Manifest:
     """Return the manifest in a file."""
+    return _parse(_read(path, search_path), str(path))
+
+
+def _read(path: Path, search_path: Path | None) -> str:
+    """Return the text of a file."""
     full = path.expanduser() if search_path is None else search_path / path.expanduser()
     try:
-        text = full.read_text(encoding="utf-8")
+        return full.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidManifestError(f"application is the path {str(path)!r}, which cannot be read: {error}") from error
-    return _parse(text, str(path))
 
 
 def _parse(text: str, where: str) -> Manifest:
     """Return the one document in a YAML or JSON text."""
-    import yaml
-
-    try:
-        # A subclass of SafeLoader.
-        loaded = yaml.load_all(text, Loader=_loader())
-        documents = [document for document in loaded if document is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise InvalidManifestError(f"{where}{line}: this is not valid YAML: {problem}") from error
+    documents = _documents(text, where)
     if len(documents) != 1:
         raise InvalidManifestError(
             f"{where} holds {len(documents)} YAML documents: give exactly one object (separate tasks for several)"
         )
     return _checked(documents[0], where)
+
+
+def _documents(text: str, where: str) -> list[Any]:
+    """Return the documents in a YAML or JSON text, but not empty ones."""
+    import yaml
+
+    try:
+        # A subclass of SafeLoader.
+        loaded = yaml.load_all(text, Loader=_loader())
+        return [document for document in loaded if document is not None]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise InvalidManifestError(f"{where}{line}: this is not valid YAML: {problem}") from error
 
 
 @cache
@@ -149,4 +180,4 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-__all__ = ["Buildable", "load_manifest"]
+__all__ = ["Buildable", "load_manifest", "load_manifests"]

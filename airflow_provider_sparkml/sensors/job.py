@@ -71,7 +71,12 @@ class JobSensor(BaseSensorOperator):
         namespace, outcome, result = self._run(self._look())
         if outcome is not None:
             return result
-        trigger = self.trigger_class(name=self._name, namespace=namespace, kubernetes_conn_id=self.kubernetes_conn_id)
+        trigger = self.trigger_class(
+            name=self._name,
+            namespace=namespace,
+            kubernetes_conn_id=self.kubernetes_conn_id,
+            **self.trigger_arguments(),
+        )
         raise defer(trigger, self.execute_complete.__name__, until=time.time() + self.timeout)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -103,8 +108,20 @@ class JobSensor(BaseSensorOperator):
         return str(getattr(self, self.name_field))
 
     @property
-    def _resource(self) -> Resource:
+    def resource(self) -> Resource:
+        """The kind."""
         return self.trigger_class.resource
+
+    def trigger_arguments(self) -> dict[str, Any]:
+        """Return what this kind's trigger takes beyond what all take."""
+        return {}
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Find out what has to be asked of the cluster before anything else."""
+
+    async def namespace_in(self, cluster: Cluster) -> str:
+        """Return where the job is."""
+        return self.namespace or await cluster.default_namespace()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine; a failed job skips the task if that is wanted."""
@@ -123,25 +140,26 @@ class JobSensor(BaseSensorOperator):
         from airflow_provider_sparkml.jobs.wait import describe
 
         async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
-            namespace = self.namespace or await cluster.default_namespace()
+            await self.prepare(cluster)
+            namespace = await self.namespace_in(cluster)
             obj = await self._get(cluster, namespace)
             if obj is None:
                 return namespace, None, None
-            ref, verdict = ResourceRef.of(obj), self._resource.read(obj)
+            ref, verdict = ResourceRef.of(obj), self.resource.read(obj)
             self.log.info("%s: %s", ref, describe(verdict, obj))
             if not verdict.phase.is_terminal:
                 return namespace, None, None
             outcome = Outcome(ref, verdict)
-            return namespace, outcome, await self._judge(cluster, outcome, obj)
+            return namespace, outcome, await self.judge(cluster, outcome, obj)
 
     async def _get(self, cluster: Cluster, namespace: str) -> Manifest | None:
         """Return the job, or ``None`` when there is none, or the API server cannot say now."""
         try:
-            return await cluster.client.get(self._resource.api, self._name, namespace)
+            return await cluster.client.get(self.resource.api, self._name, namespace)
         except (NamespaceNotFoundError, ResourceTypeNotFoundError):
             raise
         except NotFoundError:
-            self.log.info("%s %s/%s does not exist", self._resource.api.kind, namespace, self._name)
+            self.log.info("%s %s/%s does not exist", self.resource.api.kind, namespace, self._name)
         except ApiUnavailableError as error:
             self.log.warning("The API server is away: %s", error)
         return None
@@ -154,17 +172,18 @@ class JobSensor(BaseSensorOperator):
             raise rebuild_error(event["error"])
         outcome = Outcome.from_json(event["outcome"])
         async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
+            await self.prepare(cluster)
             obj = await self._get(cluster, outcome.ref.namespace)
             same = obj is not None and obj["metadata"]["uid"] == outcome.ref.uid
-            return await self._judge(cluster, outcome, obj if same else None)
+            return await self.judge(cluster, outcome, obj if same else None)
 
-    async def _judge(self, cluster: Cluster, outcome: Outcome, obj: Manifest | None) -> dict[str, Any]:
+    async def judge(self, cluster: Cluster, outcome: Outcome, obj: Manifest | None) -> dict[str, Any]:
         """Return the result of a job that has ended, or raise why there is none."""
         from airflow_provider_sparkml.jobs.finish import explain, read_result
 
         if outcome.verdict.phase is Phase.FAILED:
-            raise await explain(cluster.client, self._resource, outcome, obj, kept=True, log=self.log)
-        return await read_result(cluster.client, self._resource, outcome, obj, self.log)
+            raise await explain(cluster.client, self.resource, outcome, obj, kept=True, log=self.log)
+        return await read_result(cluster.client, self.resource, outcome, obj, self.log)
 
 
 __all__ = ["JobSensor"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -32,7 +32,7 @@ class JobTrigger(BaseTrigger):
     :param may_delete: whether a kill deletes the object; not one that was there before the task.
     """
 
-    resource: ClassVar[Resource]
+    resource: Resource
     """The kind; set by each subclass."""
 
     def __init__(
@@ -119,7 +119,7 @@ class JobTrigger(BaseTrigger):
             return
         self.log.info("The task is %s now: deleting %s", state or "cleared", ref)
         async with KubernetesApiHook(self.kubernetes_conn_id).connect() as cluster:
-            await kill(cluster.client, ref, log=self.log)
+            await kill(cluster.client, self.resource.api, ref, log=self.log)
 
     async def _task_state(self) -> str | None:
         """Return the state of the task instance; ``None`` when it has none, as after a clear, or is gone."""

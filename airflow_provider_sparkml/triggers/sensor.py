@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -24,7 +24,7 @@ class JobSensorTrigger(BaseTrigger):
     :param kubernetes_conn_id: the Airflow connection to the cluster.
     """
 
-    resource: ClassVar[Resource]
+    resource: Resource
     """The kind; set by each subclass."""
 
     def __init__(self, *, name: str, namespace: str, kubernetes_conn_id: str | None) -> None:

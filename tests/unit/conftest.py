@@ -136,6 +136,31 @@ def deployments(api_server: Any, namespace: str) -> Objects:
     return Objects(api_server, f"/apis/apps/v1/namespaces/{namespace}/deployments")
 
 
+def _widgets(scope: str, plural: str, kind: str) -> dict[str, Any]:
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1", "served": True, "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything, "status": anything}}},
+        "subresources": {"status": {}},
+    }  # fmt: skip
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
+    return {
+        "metadata": {"name": f"{plural}.example.test"},
+        "spec": {"group": "example.test", "names": names, "scope": scope, "versions": [version]},
+    }
+
+
+@pytest.fixture
+def widgets(api_server: Any, namespace: str) -> Objects:
+    """Objects of a kind that this package knows nothing of: ``Widget``; there is a cluster-wide ``Gadget`` as well."""
+    for definition in (_widgets("Namespaced", "widgetry", "Widget"), _widgets("Cluster", "gadgetry", "Gadget")):
+        status, answer = api_server.request(
+            "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition
+        )
+        assert status in (201, 409), answer
+    return Objects(api_server, f"/apis/example.test/v1/namespaces/{namespace}/widgetry")
+
+
 def task_context(
     *, try_number: int = 1, max_tries: int = 0, map_index: int = -1, run_id: str = "r", task_id: str = "t"
 ) -> dict[str, Any]:

@@ -151,8 +151,10 @@ def check_manifests(operators: list[Any], api_server: Any) -> None:
     from airflow_provider_sparkml.operators.base import ManifestOperator
 
     for operator in operators:
-        if not isinstance(operator, ManifestOperator) or "trigger_class" not in dir(operator):
-            continue
+        if not isinstance(operator, ManifestOperator) or not hasattr(
+            getattr(operator, "trigger_class", None), "resource"
+        ):
+            continue  # of any kind, or of none
         resource = operator.trigger_class.resource
         manifest: Manifest = resource.normalize(operator.manifest())
         metadata = manifest.setdefault("metadata", {})

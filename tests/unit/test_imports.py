@@ -18,7 +18,12 @@ PUBLIC = {
         "read_extras",
     },
     "airflow_provider_sparkml.links.spark": {"SparkHistoryLink", "SparkUILink"},
-    "airflow_provider_sparkml.operators.kubernetes": {"DeleteResourceOperator"},
+    "airflow_provider_sparkml.operators.custom_resource": {"CustomResourceOperator"},
+    "airflow_provider_sparkml.operators.kubernetes": {
+        "KubernetesApplyOperator",
+        "KubernetesDeleteOperator",
+        "KubernetesGetOperator",
+    },
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.training": {
@@ -30,6 +35,7 @@ PUBLIC = {
         "TrainingPodsOperator",
         "XGBoostJobOperator",
     },
+    "airflow_provider_sparkml.sensors.custom_resource": {"CustomResourceSensor"},
     "airflow_provider_sparkml.sensors.spark": {"SparkApplicationSensor"},
     "airflow_provider_sparkml.sensors.training": {
         "ExperimentSensor",
@@ -40,6 +46,7 @@ PUBLIC = {
         "TrainingPodsSensor",
         "XGBoostJobSensor",
     },
+    "airflow_provider_sparkml.triggers.custom_resource": {"CustomResourceSensorTrigger", "CustomResourceTrigger"},
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
     "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
     "airflow_provider_sparkml.triggers.training": {

@@ -224,7 +224,7 @@ async def test_never_a_namesake_of_the_job(start, client, namespace, told, opera
     gone = ResourceRef(ref.api_version, ref.kind, ref.namespace, ref.name, "another-uid")
     outcome = Outcome(gone, Verdict(Phase.SUCCEEDED, state="COMPLETED"))
     await finish(client, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
-    await kill(client, gone, log=told)
+    await kill(client, SPARK_APPLICATION.api, gone, log=told)
     assert await operator.live() == [ref.name]
     assert not naming.is_consumed(await fetch(client, ref))
 
@@ -336,7 +336,7 @@ async def test_api_server_away_at_the_finish_loses_nothing(start_api_server, tol
 async def test_kill_deletes_the_object_in_the_foreground_and_again_does_nothing(start, operator, client, told):
     ref = (await start()).ref
     await operator.run(ref.name)
-    await kill(client, ref, log=told)
+    await kill(client, SPARK_APPLICATION.api, ref, log=told)
     assert await operator.live() == []
-    await kill(client, ref, log=told)
+    await kill(client, SPARK_APPLICATION.api, ref, log=told)
     await client.delete(POD, f"{ref.name}-driver", ref.namespace, grace_seconds=0)

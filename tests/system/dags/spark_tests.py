@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import DAG, Context
 
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
-from airflow_provider_sparkml.operators.kubernetes import DeleteResourceOperator
+from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
 from airflow_provider_sparkml.resources.spark import SparkApplication
 from airflow_provider_sparkml.sensors.spark import SparkApplicationSensor
@@ -51,5 +51,5 @@ with DAG("spark_watched", default_args=QUICK, schedule=None):
 
 with DAG("spark_teardown", default_args=QUICK, schedule=None):
     run = SparkApplicationOperator(task_id="run", application=APPLICATION, on_finish="keep")
-    down = DeleteResourceOperator(task_id="down", kind="SparkApplication", api_version="sparkoperator.k8s.io/v1beta2")
+    down = KubernetesDeleteOperator(task_id="down", kind="SparkApplication", api_version="sparkoperator.k8s.io/v1beta2")
     run >> down.as_teardown()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
-from airflow_provider_sparkml.resources.manifests import load_manifest
+from airflow_provider_sparkml.resources.manifests import load_manifest, load_manifests
 from airflow_provider_sparkml.resources.spark import Driver, SparkApplication
 
 GOOD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
@@ -107,3 +107,16 @@ def test_describing_kinds_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ""
+
+
+def test_a_text_may_hold_several_where_that_is_wanted(tmp_path: Path) -> None:
+    text = "{apiVersion: v1, kind: A}\n---\n\n---\n{apiVersion: v1, kind: B}\n"
+    file = tmp_path / "all.yaml"
+    file.write_text(text)
+    for source in (text, str(file)):
+        assert [each["kind"] for each in load_manifests(source)] == ["A", "B"]
+    assert load_manifests({"apiVersion": "v1", "kind": "A"}) == [{"apiVersion": "v1", "kind": "A"}]
+    with pytest.raises(InvalidManifestError, match="holds no YAML document"):
+        load_manifests("---\n---\n")
+    with pytest.raises(InvalidManifestError, match=r"document 2: kind is None"):
+        load_manifests("{apiVersion: v1, kind: A}\n---\n{apiVersion: v1}\n")
