@@ -100,7 +100,7 @@ class PodOverrides:
     :param labels: labels of the pods.
     :param annotations: annotations of the pods, such as a gang scheduler's.
     :param volcano_queue: Volcano's queue, for a runtime whose ``podGroupPolicy`` is Volcano's.
-    :param job: which of the runtime's replicated jobs: ``node``, or ``launcher``.
+    :param jobs: which of the runtime's replicated jobs: ``node``, and for a runtime of MPI's ``launcher`` too.
     """
 
     volumes: Sequence[Volume] = ()
@@ -111,7 +111,7 @@ class PodOverrides:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     volcano_queue: str = ""
-    job: str = NODE
+    jobs: Sequence[str] = (NODE,)
 
     def to_patch(self) -> dict[str, Any]:
         """Return an entry of ``spec.runtimePatches``."""
@@ -128,7 +128,8 @@ class PodOverrides:
         )
         metadata = present({"labels": self.labels, "annotations": self.annotations})
         template = present({"metadata": metadata, "spec": pod})
-        jobs = [{"name": self.job, "template": {"spec": {"template": template}}}] if template else []
+        changed = self.jobs if template else ()
+        jobs = [{"name": name, "template": {"spec": {"template": template}}} for name in changed]
         queue = present({"scheduling.volcano.sh/queue-name": self.volcano_queue})
         job_set = present({"metadata": present({"annotations": queue}), "spec": present({"replicatedJobs": jobs})})
         return {"manager": _MANAGER, "trainingRuntimeSpec": {"template": job_set}}

@@ -82,7 +82,7 @@ FULLEST = [
         pods=PodOverrides(
             volumes=[Volume.claim("data", "/data")], node_selector={"pool": "gpu"}, labels={"l": "1"},
             tolerations=[{"key": "gpu", "operator": "Exists"}], service_account="t", image_pull_secrets=["r"],
-            annotations={"a": "1"}, volcano_queue="q",
+            annotations={"a": "1"}, volcano_queue="q", jobs=["node", "launcher"],
         ),
         runtime_patches=[{"manager": "me", "trainingRuntimeSpec": {"template": {"metadata": {"labels": {"x": "y"}}}}}],
         suspend="true",
