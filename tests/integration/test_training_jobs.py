@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_sparkml.client.client import KubernetesClient
-from airflow_provider_sparkml.local.controllers.experiments import EXPERIMENT, SUGGESTION
-from airflow_provider_sparkml.local.controllers.jobs import JOB
+from airflow_provider_sparkml.local.controllers.experiments import SUGGESTION
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH, TENSORFLOW, XGBOOST
-from airflow_provider_sparkml.local.controllers.mpijobs import MPI_JOB
 from airflow_provider_sparkml.local.controllers.trainer_runtimes import CLUSTER_TRAINING_RUNTIME, TRAINING_RUNTIME
-from airflow_provider_sparkml.local.controllers.trainjobs import TRAIN_JOB
 from airflow_provider_sparkml.local.controllers.trials import TRIAL
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SERVICE
+from airflow_provider_sparkml.resources.katib import API as EXPERIMENT
+from airflow_provider_sparkml.resources.mpi import API as MPI_JOB
+from airflow_provider_sparkml.resources.trainer import API as TRAIN_JOB
+from airflow_provider_sparkml.resources.training_pods import API as JOB
 from tests.integration.conftest import until
 from tests.integration.training import conditions, container, template
 

@@ -12,20 +12,24 @@ import pytest
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_dict
-from airflow_provider_sparkml.local.controllers.experiments import EXPERIMENT, experiment_controller
+from airflow_provider_sparkml.local.controllers.experiments import experiment_controller
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
-from airflow_provider_sparkml.local.controllers.jobs import JOB, job_controller
+from airflow_provider_sparkml.local.controllers.jobs import job_controller
 from airflow_provider_sparkml.local.controllers.kubeflow_v1 import training_controllers
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH
-from airflow_provider_sparkml.local.controllers.mpijobs import MPI_JOB, mpi_job_controller
+from airflow_provider_sparkml.local.controllers.mpijobs import mpi_job_controller
 from airflow_provider_sparkml.local.controllers.runtime import Controller, run_controllers
 from airflow_provider_sparkml.local.controllers.trainer_runtimes import TRAINING_RUNTIME
-from airflow_provider_sparkml.local.controllers.trainjobs import TRAIN_JOB, train_job_controller
+from airflow_provider_sparkml.local.controllers.trainjobs import train_job_controller
 from airflow_provider_sparkml.local.controllers.trials import TRIAL, trial_controller
 from airflow_provider_sparkml.local.images import ImageStore, default_cache, default_folders
 from airflow_provider_sparkml.local.kubelet import Kubelet
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import POD, SERVICE
+from airflow_provider_sparkml.resources.katib import API as EXPERIMENT
+from airflow_provider_sparkml.resources.mpi import API as MPI_JOB
+from airflow_provider_sparkml.resources.trainer import API as TRAIN_JOB
+from airflow_provider_sparkml.resources.training_pods import API as JOB
 from tests.integration.training import conditions, container, template
 
 SECONDS = 60

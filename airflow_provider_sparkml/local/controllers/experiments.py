@@ -30,8 +30,8 @@ from airflow_provider_sparkml.local.controllers.objects import (
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Source, now, owner_key
 from airflow_provider_sparkml.local.controllers.trials import RUNNABLE, TRIAL, is_completed
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.katib import API as EXPERIMENT
 
-EXPERIMENT = ApiResource("kubeflow.org", "v1beta1", "experiments", "Experiment")
 SUGGESTION = ApiResource("kubeflow.org", "v1beta1", "suggestions", "Suggestion")
 NAME = "experiment-controller"
 EXPERIMENT_LABEL = "katib.kubeflow.org/experiment"

@@ -24,10 +24,10 @@ from airflow_provider_sparkml.local.controllers.runtime import (
     owner_key,
     owner_reference,
 )
-from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import POD
+from airflow_provider_sparkml.resources.training_pods import API as JOB
 
-JOB = ApiResource("batch", "v1", "jobs", "Job")
 NAME = "job-controller"
 JOB_NAME = "batch.kubernetes.io/job-name"
 CREATE_RETRY_SECONDS = 1.0

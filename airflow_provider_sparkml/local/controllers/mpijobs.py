@@ -13,7 +13,6 @@ from typing import Any
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import ApiError
 from airflow_provider_sparkml.local.controllers import mpi_pods
-from airflow_provider_sparkml.local.controllers.jobs import JOB
 from airflow_provider_sparkml.local.controllers.jobs import JOB_NAME as LAUNCHED_BY
 from airflow_provider_sparkml.local.controllers.kubeflow_conditions import add_condition, is_finished
 from airflow_provider_sparkml.local.controllers.objects import (
@@ -31,10 +30,11 @@ from airflow_provider_sparkml.local.controllers.objects import (
     write_status,
 )
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Key, Source, now, owner_key
-from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SERVICE
+from airflow_provider_sparkml.resources.mpi import API as MPI_JOB
+from airflow_provider_sparkml.resources.training_pods import API as JOB
 
-MPI_JOB = ApiResource("kubeflow.org", "v2beta1", "mpijobs", "MPIJob")
 NAME = "mpi-job-controller"
 OUR_MANAGER = "kubeflow.org/mpi-operator"
 OVER = ("Running", "Failed")

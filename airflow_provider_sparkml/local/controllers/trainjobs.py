@@ -15,7 +15,6 @@ from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, ApiError, NotFoundError
 from airflow_provider_sparkml.local.controllers import trainer_jobs
 from airflow_provider_sparkml.local.controllers.job_state import is_finished as is_job_finished
-from airflow_provider_sparkml.local.controllers.jobs import JOB
 from airflow_provider_sparkml.local.controllers.mpi_pods import ssh_secret
 from airflow_provider_sparkml.local.controllers.objects import (
     Note,
@@ -39,12 +38,12 @@ from airflow_provider_sparkml.local.controllers.trainer_runtimes import (
     GROUP,
     RUNTIMES,
     TRAINING_RUNTIME,
-    VERSION,
 )
-from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, SECRET, SERVICE
+from airflow_provider_sparkml.resources.trainer import API as TRAIN_JOB
+from airflow_provider_sparkml.resources.training_pods import API as JOB
 
-TRAIN_JOB = ApiResource(GROUP, VERSION, "trainjobs", "TrainJob")
 NAME = "trainjob-controller"
 OUR_MANAGER = "trainer.kubeflow.org/trainjob-controller"
 RUNTIME_RETRY_SECONDS = 2.0

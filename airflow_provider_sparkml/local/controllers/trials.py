@@ -15,10 +15,8 @@ from typing import Any
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import ApiError, ConflictError, LocalClusterError, NotFoundError
 from airflow_provider_sparkml.local.controllers import katib_search as search
-from airflow_provider_sparkml.local.controllers.jobs import JOB
 from airflow_provider_sparkml.local.controllers.kubeflow_conditions import add_condition
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import KINDS
-from airflow_provider_sparkml.local.controllers.mpijobs import MPI_JOB
 from airflow_provider_sparkml.local.controllers.objects import (
     Note,
     delete,
@@ -30,10 +28,12 @@ from airflow_provider_sparkml.local.controllers.objects import (
     write_status,
 )
 from airflow_provider_sparkml.local.controllers.runtime import Controller, Key, Source, now, owner_key
-from airflow_provider_sparkml.local.controllers.trainjobs import TRAIN_JOB
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import POD
+from airflow_provider_sparkml.resources.mpi import API as MPI_JOB
 from airflow_provider_sparkml.resources.spark import API as SPARK_APPLICATION
+from airflow_provider_sparkml.resources.trainer import API as TRAIN_JOB
+from airflow_provider_sparkml.resources.training_pods import API as JOB
 
 log = logging.getLogger(__name__)
 
