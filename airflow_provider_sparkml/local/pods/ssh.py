@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -89,20 +90,20 @@ async def run(options: dict[str, str], host: str, command: str) -> int:
     except (OSError, asyncssh.Error) as error:
         print(f"ssh: connect to host {host} port {options.get('p') or PORT}: {error}", file=sys.stderr)
         return CONNECTION_FAILED
-    async with connection:
-        process = await connection.create_process(command, encoding=None)
-        if "n" in options:
-            process.stdin.write_eof()
-        else:
-            # A thread, since a loop cannot wait for a file or /dev/null; it need not have read all when we end.
-            loop = asyncio.get_running_loop()
-            threading.Thread(target=_feed, args=(loop, process.stdin), daemon=True).start()
-        try:
+    try:
+        async with connection:
+            process = await connection.create_process(command, encoding=None)
+            if "n" in options:
+                process.stdin.write_eof()
+            else:
+                # A thread, since a loop cannot wait for a file or /dev/null; it need not have read all when we end.
+                loop = asyncio.get_running_loop()
+                threading.Thread(target=_feed, args=(loop, process.stdin), daemon=True).start()
             await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
             await process.wait_closed()
-        except asyncssh.Error:  # the pod is gone
-            print(f"Connection to {host} closed by remote host.", file=sys.stderr)
-            return CONNECTION_FAILED
+    except (OSError, asyncssh.Error):  # the pod is gone
+        print(f"Connection to {host} closed by remote host.", file=sys.stderr)
+        return CONNECTION_FAILED
     if process.exit_signal or process.returncode is None:
         return CONNECTION_FAILED
     return int(process.returncode)
@@ -124,7 +125,10 @@ def _feed(loop: asyncio.AbstractEventLoop, target: asyncssh.SSHWriter[bytes]) ->
 async def _copy(source: asyncssh.SSHReader[bytes], target: int) -> None:
     while chunk := await source.read(1 << 16):
         while chunk:
-            chunk = chunk[os.write(target, chunk) :]
+            try:
+                chunk = chunk[os.write(target, chunk) :]
+            except BrokenPipeError:  # whoever read our output is gone
+                os._exit(128 + signal.SIGPIPE)
 
 
 def main() -> int:
