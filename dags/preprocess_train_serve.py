@@ -6,6 +6,7 @@ Real flights of 2013 from New York: **will a flight arrive late?** The run
 2. trains several kinds of models side by side, one Spark application each (`train`);
 3. takes the one with the largest area under the ROC curve on later flights than it was trained on (`pick_best`);
 4. converts it to ONNX, and goes on only if that gives Spark's own probabilities (`export`);
+   with *Trainer* `torch` or `horovod`, one distributed job does 2 to 4 with a neural network instead;
 5. serves it under a name of this run, asks it about held-out flights over HTTP, and compares the answers with Spark's
    (`deploy_candidate`, `smoke_test`);
 6. puts the proven model behind its public name (`deploy`). Until then clients are served the former one.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ from airflow.sdk import (
     Param,
     RetryAction,
     RetryRule,
+    TriggerRule,
     dag,
     get_current_context,
     task,
@@ -44,8 +47,11 @@ from airflow_provider_sparkml.exceptions import PermanentError
 from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 from airflow_provider_sparkml.operators.serving import InferenceServiceOperator
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
+from airflow_provider_sparkml.operators.training import MPIJobOperator, TrainJobOperator
+from airflow_provider_sparkml.resources.mpi import MPIJob, Replica, horovod_job
 from airflow_provider_sparkml.resources.serving import InferenceService
 from airflow_provider_sparkml.resources.spark import Driver, Executor, SparkApplication, Volume
+from airflow_provider_sparkml.resources.trainer import PodOverrides, Trainer, TrainJob
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,8 +59,11 @@ if TYPE_CHECKING:
 DAG_ID = "preprocess_train_serve"
 MOUNT = "/data"
 MODELS = ["gbt", "random_forest", "logistic_regression"]
+TRAINERS = {"mllib": "plan_trials", "torch": "train_torch", "horovod": "train_horovod"}
+"""What trains → the task that begins with it."""
+RANKS = 2
 TOLERANCE = 1e-4
-"""The export let pass this much of a difference to Spark's probabilities, so the server may show it too."""
+"""The export let pass this much of a difference to the trainer's probabilities, so the server may show it too."""
 
 DATASET = Asset("flights_dataset", group="sparkml")
 MODEL = Asset("flights_model", group="sparkml")
@@ -81,16 +90,23 @@ FORM = {
         "expire_days": whole(7, 1, 365, "Keep data for (days)", "Remove data sets and trials of runs that are older."),
     },
     "Training": {
+        "trainer": {
+            "default": "mllib",
+            "title": "Trainer",
+            "description": "Spark's own models, or a neural network trained by a TrainJob or an MPIJob.",
+            **{"type": "string", "enum": list(TRAINERS)},
+        },
         "models": {
             "default": MODELS,
             "title": "Models to try",
-            "description": "Each is trained by a Spark application of its own, all at the same time.",
+            "description": "Trainer mllib: each is trained by a Spark application of its own, all at the same time.",
             **{"type": "array", "items": {"type": "string", "enum": MODELS}, "minItems": 1, "uniqueItems": True},
             "examples": MODELS,
         },
         "trees": whole(20, 1, 100, "Trees", "Trees of gbt and random_forest."),
         "gbt_depth": whole(5, 1, 10, "Depth of boosted trees", "Levels of each tree of gbt."),
         "forest_depth": whole(8, 1, 12, "Depth of the forest's trees", "Levels of each tree of random_forest."),
+        "epochs": whole(5, 1, 1000, "Epochs", "Trainers torch and horovod: passes over the data."),
     },
     "Serving": {
         "model_name": text(
@@ -100,6 +116,14 @@ FORM = {
     "Kubernetes": {
         "image": text(
             f"sparkml/spark:{__version__}", "Image", "Image of driver and executors, made from images/spark."
+        ),
+        "torch_image": text(
+            f"sparkml/torch:{__version__}", "Image of trainer torch", "Image of its nodes, made from images/torch."
+        ),
+        "horovod_image": text(
+            f"sparkml/horovod:{__version__}",
+            "Image of trainer horovod",
+            "Image of its launcher and workers, made from images/horovod.",
         ),
         "claim": text(
             "sparkml-data",
@@ -165,6 +189,45 @@ def program(name: str, arguments: Sequence[Any], settings: Mapping[str, Any], **
     )
 
 
+NETWORK = [
+    *("--data", run_path(RUN_KEY, "dataset"), "--output", f"{MOUNT}/{MODEL_PATH}", "--epochs", TEMPLATES["epochs"])
+]
+"""Arguments of the programs that train a neural network and export it."""
+
+
+def torch_job() -> TrainJob:
+    """Describe the training with PyTorch, a pod per rank."""
+    return TrainJob(
+        trainer=Trainer(
+            image=TEMPLATES["torch_image"],
+            command=["torchrun", "/opt/sparkml/train_torch.py"],
+            args=NETWORK,
+            num_nodes=RANKS,
+            num_proc_per_node=1,
+        ),
+        pods=PodOverrides(volumes=[Volume.claim(TEMPLATES["claim"], MOUNT)]),
+    )
+
+
+def mpi_job() -> MPIJob:
+    """Describe the training with Horovod: a launcher, and workers with a rank each."""
+    job = horovod_job(
+        TEMPLATES["horovod_image"],
+        ["python", "/opt/sparkml/train_horovod.py", *NETWORK],
+        workers=RANKS,
+        worker=Replica(image="", volumes=[Volume.claim(TEMPLATES["claim"], MOUNT)]),
+    )
+    # The result that rank 0 prints on its worker becomes the launcher's, and so the task's.
+    command = ["python", "/opt/sparkml/launch.py", *job.launcher.command]
+    return replace(job, launcher=replace(job.launcher, command=command))
+
+
+@task.branch
+def choose_trainer() -> str:
+    """Return which task begins the training; the others are skipped."""
+    return TRAINERS[get_current_context()["params"]["trainer"]]
+
+
 @task
 def plan_trials() -> list[dict[str, Any]]:
     """Return the manifest of each model's Spark application."""
@@ -203,15 +266,17 @@ def pick_best(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return results[0]
 
 
-@task
-def smoke_test(service: Mapping[str, Any], exported: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Ask the served model about held-out flights; it must answer as Spark did.
+@task(trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+def smoke_test(service: Mapping[str, Any], *trainers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Ask the served model about held-out flights; it must answer as its trainer did.
 
+    :param trainers: what each task that exports returned; one of them has run.
     :return: per flight its name, the probability served, and how many minutes late it really came.
     """
     import httpx
 
-    sample, features = exported["result"]["sample"], exported["result"]["features"]
+    exported = next(each["result"] for each in trainers if each)
+    sample, features = exported["sample"], exported["features"]
     rows = sample["rows"]
     tensor = {"name": "features", "shape": [len(rows), len(features)], "datatype": "FP32", "data": rows}
     request = {"inputs": [tensor], "outputs": [{"name": "probability"}]}
@@ -229,9 +294,11 @@ def smoke_test(service: Mapping[str, Any], exported: Mapping[str, Any]) -> list[
     served = answer.json()["outputs"][0]["data"][1::2]  # of shape [rows, 2]: not late, late
     if len(served) != len(rows):
         raise ValueError(f"the model was asked about {len(rows)} flights and answered {len(served)}")
-    for flight, own, spark in zip(sample["flights"], served, sample["probability"], strict=True):
-        if not abs(own - spark) <= TOLERANCE:  # written so that NaN is wrong
-            raise ValueError(f"{flight}: the served model says {own:.6f}, Spark said {spark:.6f}: it is another model")
+    for flight, own, trained in zip(sample["flights"], served, sample["probability"], strict=True):
+        if not abs(own - trained) <= TOLERANCE:  # written so that NaN is wrong
+            raise ValueError(
+                f"{flight}: the served model says {own:.6f}, its trainer said {trained:.6f}: it is another model"
+            )
     return [
         {"flight": flight, "probability": round(probability, 4), "arr_delay": delay}
         for flight, probability, delay in zip(sample["flights"], served, sample["arr_delay"], strict=True)
@@ -247,7 +314,10 @@ def describe_dataset(context: Context, outcome: Mapping[str, Any]) -> Iterator[M
 
 def describe_model(context: Context, service: Mapping[str, Any]) -> Iterator[Metadata]:
     """Say in the asset's event which model is served, how good it is, and what it was trained on."""
-    best = context["ti"].xcom_pull(task_ids="pick_best")
+    ti = context["ti"]
+    best = ti.xcom_pull(task_ids="pick_best") or next(
+        outcome["result"] for outcome in ti.xcom_pull(task_ids=["train_torch", "train_horovod"]) if outcome
+    )
     wanted = ("model", "parameters", "metrics", "baseline", "base_rate", "late_minutes", "dataset")
     yield Metadata(MODEL, {"name": service["name"], "url": service["url"], **{key: best[key] for key in wanted}})
 
@@ -310,10 +380,17 @@ def preprocess_train_serve() -> None:
         **where,
         **limits,
     )
+    checkpoints = {"checkpoint_uri": run_path(RUN_KEY, "checkpoints")}
+    train_torch = TrainJobOperator(task_id="train_torch", job=torch_job(), **checkpoints, **where, **limits)
+    train_horovod = MPIJobOperator(task_id="train_horovod", job=mpi_job(), **checkpoints, **where, **limits)
     deploy_candidate = InferenceServiceOperator(
-        task_id="deploy_candidate", inference_service=inference_service(CANDIDATE), **where, **limits
+        task_id="deploy_candidate",
+        inference_service=inference_service(CANDIDATE),
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        **where,
+        **limits,
     )
-    smoke = smoke_test(deploy_candidate.output, export.output)
+    smoke = smoke_test(deploy_candidate.output, export.output, train_torch.output, train_horovod.output)
     remove_candidate = KubernetesDeleteOperator(
         task_id="remove_candidate",
         kind="InferenceService",
@@ -334,8 +411,12 @@ def preprocess_train_serve() -> None:
         task_id="remove_leftovers", kind="SparkApplication", api_version="sparkoperator.k8s.io/v1beta2", **where
     )
 
-    preprocess >> plan
-    best >> export >> deploy_candidate >> smoke >> deploy
+    # Beside the data set, so that nothing waits for the choice.
+    starts = [plan, train_torch, train_horovod]
+    choose_trainer() >> starts
+    preprocess >> starts
+    best >> export
+    [export, train_torch, train_horovod] >> deploy_candidate >> smoke >> deploy
     smoke >> remove_candidate.as_teardown(setups=deploy_candidate)
     [preprocess, train, export] >> remove_leftovers.as_teardown()
 

@@ -30,6 +30,7 @@ def pipeline() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def pi() -> ModuleType:
-    """The file of ``spark_pi``."""
-    return load("spark_pi")
+def modules(pipeline: ModuleType) -> dict[str, ModuleType]:
+    """Every DAG file, by name."""
+    names = {path.stem for path in DAGS.glob("*.py")} - {"preprocess_train_serve"}
+    return {"preprocess_train_serve": pipeline, **{name: load(name) for name in names}}

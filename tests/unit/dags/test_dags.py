@@ -25,13 +25,16 @@ def dag_of(module: ModuleType) -> DAG:
     return found
 
 
-@pytest.fixture(params=["spark_pi", "preprocess_train_serve"])
-def dag(request: pytest.FixtureRequest, pi: ModuleType, pipeline: ModuleType) -> DAG:
-    return dag_of({"spark_pi": pi, "preprocess_train_serve": pipeline}[request.param])
+NAMES = sorted(path.stem for path in DAGS.glob("*.py"))
 
 
-def test_all_files_are_tested() -> None:
-    assert {path.stem for path in DAGS.glob("*.py")} == {"spark_pi", "preprocess_train_serve"}
+@pytest.fixture(params=NAMES)
+def dag(request: pytest.FixtureRequest, modules: dict[str, ModuleType]) -> DAG:
+    return dag_of(modules[request.param])
+
+
+def test_each_file_declares_the_dag_of_its_name(modules: dict[str, ModuleType]) -> None:
+    assert {name: dag_of(module).dag_id for name, module in modules.items()} == {name: name for name in NAMES}
 
 
 def test_airflow_can_store_it(dag: DAG) -> None:
@@ -75,6 +78,7 @@ def refuse(dag: DAG, **conf: Any) -> None:
     [
         {"models": ["gbt", "gbt"]},
         {"models": ["svm"]},
+        {"trainer": "tensorflow"},
         {"rows": "1000"},
         {"rows": 1.5},
         {"model_name": "a" * 31},
@@ -96,6 +100,7 @@ def test_bad_conf_is_refused(pipeline: ModuleType, conf: dict[str, Any]) -> None
     "conf",
     [
         {"models": ["logistic_regression"]},
+        {"trainer": "torch", "epochs": 3},
         {"rows": 336776, "trees": 100, "late_minutes": 0},
         {"model_name": "a-1", "executor_memory": "1536Mi"},
     ],
@@ -107,12 +112,12 @@ def test_good_conf_is_accepted(pipeline: ModuleType, conf: dict[str, Any]) -> No
     assert params.validate() | conf == params.validate()
 
 
-@pytest.mark.parametrize("name", ["spark_pi", "preprocess_train_serve"])
+@pytest.mark.parametrize("name", NAMES)
 def test_parsing_it_imports_nothing_heavy(name: str) -> None:
     code = f"""
 import sys
 import airflow.sdk
-from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, Metadata, Param, RetryAction, RetryRule, dag, task
+from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, Metadata, Param, RetryAction, RetryRule, XComArg, dag, task
 before = set(sys.modules)
 exec(compile(open({str(DAGS / name)!r} + ".py").read(), "dag.py", "exec"), {{"__name__": "dag"}})
 print([heavy for heavy in {HEAVY!r} if any(m == heavy or m.startswith(heavy + ".") for m in set(sys.modules) - before)])

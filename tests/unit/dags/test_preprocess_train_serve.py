@@ -15,8 +15,10 @@ from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_provider_sparkml.exceptions import ApplicationError, EvictedError
+from airflow_provider_sparkml.resources.mpi import MPI_JOB
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.trainer import TRAIN_JOB
 
 RUN_ID = "manual__2026-11-23T00:00:00+00:00"
 PREFIX = "/data/preprocess_train_serve"
@@ -58,12 +60,15 @@ def test_each_task_waits_for_what_it_needs(dag: DAG) -> None:
     upstream = {task.task_id: task.upstream_task_ids for task in dag.tasks}
     assert upstream == {
         "preprocess": set(),
-        "plan_trials": {"preprocess"},
+        "choose_trainer": set(),
+        "plan_trials": {"preprocess", "choose_trainer"},
+        "train_torch": {"preprocess", "choose_trainer"},
+        "train_horovod": {"preprocess", "choose_trainer"},
         "train": {"plan_trials"},
         "pick_best": {"train"},
         "export": {"pick_best"},
-        "deploy_candidate": {"export"},
-        "smoke_test": {"deploy_candidate", "export"},
+        "deploy_candidate": {"export", "train_torch", "train_horovod"},
+        "smoke_test": {"deploy_candidate", "export", "train_torch", "train_horovod"},
         "deploy": {"smoke_test"},
         "remove_candidate": {"deploy_candidate", "smoke_test"},
         "remove_leftovers": {"preprocess", "train", "export"},
@@ -150,6 +155,36 @@ def test_there_is_a_trial_for_each_model_wanted(dag: DAG, pipeline: ModuleType, 
     assert regression["spec"]["arguments"][6:] == []
 
 
+@pytest.mark.parametrize(
+    ("task_id", "resource", "image"),
+    [("train_torch", TRAIN_JOB, "sparkml/torch:"), ("train_horovod", MPI_JOB, "sparkml/horovod:")],
+)
+def test_a_neural_network_is_trained_and_exported_to_where_it_is_served_from(
+    dag: DAG, pipeline: ModuleType, context: dict[str, Any], task_id: str, resource: Any, image: str
+) -> None:
+    context["params"]["epochs"] = 3
+    task = rendered(dag, task_id, context)
+    manifest = resource.normalize(task.job)
+    resource.check(manifest)
+    key, text = pipeline.run_key(RUN_ID), json.dumps(manifest)
+    words = [
+        *("--data", f"{PREFIX}/runs/{key}/dataset"),
+        *("--output", f"/data/preprocess_train_serve/models/flight-delay/{key}", "--epochs", "3"),
+    ]
+    assert json.dumps(words)[1:-1] in text
+    assert image in text
+    assert '"claimName": "shared"' in text
+    assert task.checkpoint_uri == f"{PREFIX}/runs/{key}/checkpoints"
+
+
+@pytest.mark.parametrize("trainer", ["mllib", "torch", "horovod"])
+def test_the_trainer_of_choice_begins(dag: DAG, context: dict[str, Any], trainer: str) -> None:
+    context["params"]["trainer"] = trainer
+    task_id = dag.get_task("choose_trainer").python_callable
+    with set_current_context(context):
+        assert dag.get_task(task_id()).upstream_task_ids == {"preprocess", "choose_trainer"}
+
+
 # --- decisions ---
 
 
@@ -233,7 +268,11 @@ def test_a_worker_inside_the_cluster_takes_the_inner_address(dag: DAG) -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "message"),
     [
-        ([0.9, 0.1, 0.3, 0.7], 200, "AA2: the served model says 0.700000, Spark said 0.800000: it is another model"),
+        (
+            [0.9, 0.1, 0.3, 0.7],
+            200,
+            "AA2: the served model says 0.700000, its trainer said 0.800000: it is another model",
+        ),
         ([0.9, float("nan"), 0.2, 0.8], 200, "AA1: the served model says nan"),
         ([0.9, 0.1], 200, "asked about 2 flights and answered 1"),
         ([], 503, "answered 503"),
@@ -255,7 +294,11 @@ def test_the_events_say_what_was_made(dag: DAG, pipeline: ModuleType) -> None:
     assert made.extra == {key: value for key, value in facts.items() if key != "x"} | {"path": path}
     keys = ("model", "parameters", "metrics", "baseline", "base_rate", "late_minutes", "dataset")
     best = dict.fromkeys((*keys, "seconds"), 1)
-    ti = SimpleNamespace(xcom_pull=lambda task_ids: best)
-    (served,) = pipeline.describe_model({"ti": ti}, {"name": "n", "url": "u", "uid": "-"})
+    of_mllib = SimpleNamespace(xcom_pull=lambda task_ids: best if task_ids == "pick_best" else None)
+    of_horovod = SimpleNamespace(
+        xcom_pull=lambda task_ids: None if task_ids == "pick_best" else [None, {"result": best}]
+    )
+    (served,) = pipeline.describe_model({"ti": of_mllib}, {"name": "n", "url": "u", "uid": "-"})
+    assert [*pipeline.describe_model({"ti": of_horovod}, {"name": "n", "url": "u", "uid": "-"})] == [served]
     assert served.asset == pipeline.MODEL
     assert served.extra == dict.fromkeys(keys, 1) | {"name": "n", "url": "u"}

@@ -294,6 +294,9 @@ def publish(args: argparse.Namespace, model: FlightsNet, training: dict[str, Any
         sample = sample_of(args.data, dataset, test, probability)
         about = {"decision_threshold": 0.5, "encoding": dataset["encoding"], "parity": parity, "sample": sample}
         (staging / CARD).write_text(json.dumps({**facts, **about}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    # One a line is what Katib's collector reads from a log.
+    for name, value in facts["metrics"].items():
+        print(f"{name}={value}", flush=True)
     say(f"published {args.output}: AUC {facts['metrics']['auc']:.3f} (0.5 by chance)")
     result = {"output": str(args.output), **facts, "parity": parity, "features": dataset["features"], "sample": sample}
     return {**result, "seconds": elapsed()}
