@@ -66,7 +66,10 @@ def get_provider_info() -> dict[str, Any]:
             },
             {
                 "integration-name": "Kubeflow Trainer",
-                "python-modules": ["airflow_provider_sparkml.operators.training"],
+                "python-modules": [
+                    "airflow_provider_sparkml.operators.search",
+                    "airflow_provider_sparkml.operators.training",
+                ],
             },
             {
                 "integration-name": "MPI Operator",

@@ -400,7 +400,6 @@ def _shown(point: Point) -> str:
 
 __all__ = [
     "Choice",
-    "Direction",
     "IntUniform",
     "LogUniform",
     "Search",

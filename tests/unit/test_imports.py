@@ -24,6 +24,15 @@ PUBLIC = {
         "KubernetesDeleteOperator",
         "KubernetesGetOperator",
     },
+    "airflow_provider_sparkml.operators.search": {
+        "Choice",
+        "IntUniform",
+        "LogUniform",
+        "Search",
+        "Uniform",
+        "grid_search",
+        "random_search",
+    },
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.training": {
