@@ -29,7 +29,12 @@ _CONTROLLERS = {
         "helm install spark-kubernetes-operator spark/spark-kubernetes-operator",
     ),
     "serving.kserve.io": ("KServe", "see https://kserve.github.io/website/docs/admin-guide/overview"),
-    "kubeflow.org": ("the Kubeflow training or MPI operator", "see https://www.kubeflow.org/docs/components/trainer/"),
+    "kubeflow.org": (
+        "the MPI operator (MPIJob), the training operator (PyTorchJob, TFJob, XGBoostJob) or Katib (Experiment)",
+        "see https://www.kubeflow.org/docs/components/",
+    ),
+    "trainer.kubeflow.org": ("Kubeflow Trainer", "see https://www.kubeflow.org/docs/components/trainer/"),
+    "batch": ("Kubernetes' controller of Jobs", ""),
 }
 
 
