@@ -109,6 +109,10 @@ class NameTakenError(PermanentError):
     """An object of the computed name exists and is not this task's."""
 
 
+class PreflightFailedError(PermanentError):
+    """The cluster is not ready for jobs; the message names each check that failed, and its fix."""
+
+
 # --- the job -------------------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_sparkml.operators.custom_resource",
                     "airflow_provider_sparkml.operators.kubernetes",
+                    "airflow_provider_sparkml.operators.preflight",
                 ],
             },
             {

@@ -303,6 +303,11 @@ def resource_for(api_version: str, kind: str) -> Resource:
         ) from None
 
 
+def known_resources() -> list[Resource]:
+    """Return the descriptions of all kinds that this package knows, and of those that others have registered."""
+    return [resource_for(version, kind) for version, kind in sorted({*_MODULES, *_REGISTRY})]
+
+
 __all__ = [
     "ApiResource",
     "LogSource",
@@ -311,6 +316,7 @@ __all__ = [
     "Resource",
     "ResourceRef",
     "Verdict",
+    "known_resources",
     "merge_env",
     "plain",
     "present",

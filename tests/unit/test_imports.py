@@ -33,6 +33,7 @@ PUBLIC = {
         "grid_search",
         "random_search",
     },
+    "airflow_provider_sparkml.operators.preflight": {"PreflightOperator"},
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.training": {

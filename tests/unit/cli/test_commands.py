@@ -34,6 +34,7 @@ def test_version() -> None:
         (("cluster", "up", "--help"), ("--kubeconfig", "--port", "--state-dir", "--detach")),
         (("cluster", "status", "--help"), ("--output", "table|json")),
         (("images", "build", "--help"), ("NAME",)),
+        (("check", "--help"), ("--kubeconfig", "--context", "--namespace", "--kind", "table|json")),
     ],
 )
 def test_help_names_everything(arguments: tuple[str, ...], said: tuple[str, ...]) -> None:
