@@ -6,6 +6,8 @@ import random
 import socket
 
 SHARED = "127.0.0.1"
+REMEMBERED = 4096
+"""For how many names the last address is kept."""
 
 
 class AddressPool:
@@ -30,7 +32,10 @@ class AddressPool:
         if former and former not in self._taken:
             self._taken.add(former)
             return former
+        self._former.pop(name, None)
         self._former[name] = self._free()
+        while len(self._former) > REMEMBERED:
+            del self._former[next(iter(self._former))]
         return self._former[name]
 
     def _free(self) -> str:
