@@ -37,9 +37,9 @@ def load_manifest(application: Any, *, search_path: Path | None = None) -> Manif
             f"application is the class {application.__name__}: give an object of it, {application.__name__}(…)"
         )
     if isinstance(application, Buildable):
-        return _checked(application.to_manifest(), "application")
+        return check_document(application.to_manifest(), "application")
     if isinstance(application, Mapping):
-        return _checked(application, "application")
+        return check_document(application, "application")
     if isinstance(application, Path):
         return _from_file(application, search_path)
     if isinstance(application, str):
@@ -69,7 +69,7 @@ def load_manifests(source: Any) -> list[Manifest]:
         raise InvalidManifestError(f"{where} holds no YAML document: give at least one object")
     several = len(documents) > 1
     return [
-        _checked(document, f"{where}, document {number}" if several else where)
+        check_document(document, f"{where}, document {number}" if several else where)
         for number, document in enumerate(documents, 1)
     ]
 
@@ -95,7 +95,7 @@ def _parse(text: str, where: str) -> Manifest:
         raise InvalidManifestError(
             f"{where} holds {len(documents)} YAML documents: give exactly one object (separate tasks for several)"
         )
-    return _checked(documents[0], where)
+    return check_document(documents[0], where)
 
 
 def _documents(text: str, where: str) -> list[Any]:
@@ -104,7 +104,7 @@ def _documents(text: str, where: str) -> list[Any]:
 
     try:
         # A subclass of SafeLoader.
-        loaded = yaml.load_all(text, Loader=_loader())
+        loaded = yaml.load_all(text, Loader=strict_loader())
         return [document for document in loaded if document is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -114,7 +114,7 @@ def _documents(text: str, where: str) -> list[Any]:
 
 
 @cache
-def _loader() -> Any:
+def strict_loader() -> Any:
     """Return YAML's safe loader, which here refuses a key that is there twice instead of dropping the first."""
     import yaml
 
@@ -133,8 +133,12 @@ def _loader() -> Any:
     return Loader
 
 
-def _checked(document: Any, where: str) -> Manifest:
-    """Return a copy of the document if it looks like a Kubernetes object."""
+def check_document(document: Any, where: str) -> Manifest:
+    """Return a copy of a parsed document if it looks like a Kubernetes object.
+
+    :param where: how messages name it.
+    :raises InvalidManifestError: it does not, or has a value that JSON does not know (its field is named).
+    """
     if not isinstance(document, Mapping):
         raise InvalidManifestError(
             f"{where} is {_short(document)}: it must be a Kubernetes object with apiVersion, kind, metadata and spec"
@@ -180,4 +184,4 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-__all__ = ["Buildable", "load_manifest", "load_manifests"]
+__all__ = ["Buildable", "check_document", "load_manifest", "load_manifests", "strict_loader"]

@@ -34,6 +34,7 @@ def test_version() -> None:
         (("cluster", "up", "--help"), ("--kubeconfig", "--port", "--state-dir", "--detach")),
         (("cluster", "status", "--help"), ("--output", "table|json")),
         (("images", "build", "--help"), ("NAME",)),
+        (("validate", "--help"), ("--kubeconfig", "--context", "--namespace", "--server", "FILE")),
         (("check", "--help"), ("--kubeconfig", "--context", "--namespace", "--kind", "table|json")),
     ],
 )
