@@ -41,6 +41,8 @@ def test_airflow_can_store_it(dag: DAG) -> None:
     stored = DagSerialization.to_dict(dag)
     DagSerialization.validate_schema(stored)
     assert DagSerialization.from_dict(stored).task_ids == dag.task_ids
+    dag.validate()
+    dag.validate_setup_teardown()
 
 
 def test_it_says_what_it_is_for(dag: DAG) -> None:
