@@ -19,7 +19,7 @@ from airflow_provider_sparkml.jobs.advice import advise
 from airflow_provider_sparkml.jobs.findings import Finding, Status, unseen
 from airflow_provider_sparkml.jobs.preflight_spark import check_spark_operator
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Resource, known_resources
-from airflow_provider_sparkml.resources.core import DEPLOYMENT, EVENT, NAMESPACE, POD, SECRET, SERVICE_ACCOUNT
+from airflow_provider_sparkml.resources.core import DEPLOYMENT, EVENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
 from airflow_provider_sparkml.resources.quantities import parse_quantity
 
 if TYPE_CHECKING:
@@ -199,6 +199,8 @@ async def check_rights(client: KubernetesClient, needed: Iterable[Resource], nam
     rights = [Right(resource.api, JOB_VERBS, ("watch",), slow) for resource in needed]
     if any(right.api.kind == "InferenceService" for right in rights):
         rights.append(ROLLOUT)
+    if any(right.api.kind == "Job" for right in rights):
+        rights.append(Right(SERVICE, ("create", "get")))
     slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
     async def allowed(right: Right, verb: str) -> bool:

@@ -57,6 +57,13 @@ async def test_what_a_role_lacks_is_named_verb_by_verb(client, namespace, accoun
         assert found[unseen].status is Status.UNKNOWN
 
 
+async def test_training_pods_need_their_service(client, namespace, account, api_server):
+    async with limited_client(api_server, client, namespace, JOB_VERBS) as limited:
+        found = await look(limited, namespace, kinds=("Job",))
+    assert found["right: services"].detail == "not allowed: create, get"
+    assert found["right: jobs.batch"].status is Status.FAILED
+
+
 async def test_least_rights_are_enough(client, namespace, account, api_server):
     async with limited_client(api_server, client, namespace, JOB_VERBS) as limited:
         found = await look(limited, namespace)
