@@ -1,6 +1,6 @@
 # Every command of the project; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help env lint images test demo demo-stop bench docs clean
+.PHONY: help env lint images test test-training demo demo-stop bench docs clean
 
 # The tools of the environment, and only they, whatever else is on the PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 env: .venv/.installed ## make the environment in .venv, with the `sparkml` command in it
 
@@ -26,6 +26,10 @@ images: env ## build the local cluster's images (virtual environments in the use
 
 test: lint images ## lint, then every test (15 minutes at most, on 2 cores)
 	pytest --numprocesses 2 --no-loadscope-reorder
+
+test-training: env images ## distributed training with real PyTorch and Horovod (10 minutes, and 5 to build them once)
+	sparkml images build torch horovod
+	pytest -m training tests/system/test_training.py
 
 demo: env ## from nothing to a served model; KEEP=1 leaves everything up
 	python -m demo
