@@ -77,10 +77,20 @@ class CustomResourceOperator(JobOperator):
         """Return the rules, for the triggerer to read the object by."""
         return {"rules": self._known_rules().to_json()}
 
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], trigger: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Conclude what the trigger has waited for, by the rules that it went by."""
+        if trigger is not None:
+            self._rules = Rules.from_json(trigger["rules"])
+        return super().execute_complete(context, event, trigger)
+
     async def prepare(self, cluster: Cluster) -> None:
         """Find the type of the manifest's kind."""
         from airflow_provider_sparkml.jobs.objects import find_type
 
+        if self._rules is not None:
+            return
         manifest = self.manifest()
         api = await find_type(cluster.client, manifest["apiVersion"], manifest["kind"])
         self._rules = Rules(api, self.success, self.failure)

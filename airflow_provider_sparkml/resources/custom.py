@@ -79,13 +79,13 @@ class Expectation:
 
         As ``kubectl wait`` has it: without regard to case, and only when the controller has seen the newest spec.
         """
-        status = obj.get("status") or {}
-        generation = obj["metadata"].get("generation") or 0
-        for each in status.get("conditions") or ():
+        generation = _count(obj["metadata"].get("generation"))
+        for each in _conditions(obj):
             if str(each.get("type")).lower() != self.condition.lower():
                 continue
-            observed = each.get("observedGeneration") or status.get("observedGeneration") or generation
-            if str(each.get("status")).lower() == str(self.value).lower() and observed >= generation:
+            observed = _count(each.get("observedGeneration")) or _count(_status(obj).get("observedGeneration"))
+            stale = 0 < observed < generation
+            if str(each.get("status")).lower() == str(self.value).lower() and not stale:
                 return dict(each)
         return None
 
@@ -164,29 +164,49 @@ def read_by(success: Sequence[Expectation], failure: Sequence[Expectation], obj:
                     pending_since=created,
                     finished_at=str(met.get("lastTransitionTime") or ""),
                 )
-    status = obj.get("status") or {}
-    phase = Phase.QUEUED if is_suspended(obj) else Phase.RUNNING if status else Phase.PENDING
+    phase = Phase.QUEUED if _is_queued(obj) else Phase.RUNNING if obj.get("status") else Phase.PENDING
     return Verdict(phase, state=_state(obj), pending_since=created)
 
 
 def _state(obj: Manifest) -> str:
     """Return the kind's own word for where an object stands, as far as there is a custom for it."""
-    status = obj.get("status") or {}
+    status = _status(obj)
     for name in ("phase", "state"):
         if isinstance(status.get(name), str) and status[name]:
             return str(status[name])
-    return ", ".join(_true_conditions(status)) or ("Unknown" if status else "")
+    holding = ", ".join(str(each.get("type")) for each in _conditions(obj) if each.get("status") == "True")
+    return holding or ("Unknown" if obj.get("status") else "")
 
 
-def _true_conditions(status: Mapping[str, Any]) -> Iterator[str]:
-    for each in status.get("conditions") or ():
-        if each.get("status") == "True":
-            yield str(each.get("type"))
+# Of a kind that nobody has described, nothing is sure: not even that conditions are a list.
+
+
+def _status(obj: Manifest) -> Mapping[str, Any]:
+    """Return the status if it is a mapping, else an empty one."""
+    status = obj.get("status")
+    return status if isinstance(status, Mapping) else {}
+
+
+def _conditions(obj: Manifest) -> Iterator[Mapping[str, Any]]:
+    """Yield what of ``status.conditions`` is a condition."""
+    found = _status(obj).get("conditions")
+    yield from (each for each in (found if isinstance(found, list) else ()) if isinstance(each, Mapping))
+
+
+def _count(value: Any) -> int:
+    """Return a generation; 0 for what is none."""
+    return value if isinstance(value, int) else 0
+
+
+def _is_queued(obj: Manifest) -> bool:
+    """Return whether the spec asks for the object to wait, in one of the places where kinds of jobs have that."""
+    spec = obj.get("spec")
+    return isinstance(spec, Mapping) and isinstance(spec.get("runPolicy") or {}, Mapping) and is_suspended(obj)
 
 
 def _message(obj: Manifest, expected: Expectation, met: Mapping[str, Any]) -> str:
     """Return why an object has ended: the controller's sentence, or else the condition that was met."""
-    said = met.get("message") or (obj.get("status") or {}).get("message")
+    said = met.get("message") or _status(obj).get("message")
     return str(said) if isinstance(said, str) and said else f"{expected.text} is met"
 
 

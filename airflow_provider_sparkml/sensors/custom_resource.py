@@ -12,6 +12,8 @@ from airflow_provider_sparkml.sensors.job import JobSensor
 from airflow_provider_sparkml.triggers.custom_resource import CustomResourceSensorTrigger
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from airflow_provider_sparkml.jobs.outcome import Outcome
 
 
@@ -77,6 +79,14 @@ class CustomResourceSensor(JobSensor):
     def trigger_arguments(self) -> dict[str, Any]:
         """Return the rules, for the triggerer to read the object by."""
         return {"rules": self._known_rules().to_json()}
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], trigger: dict[str, Any] | None = None, until: float | None = None
+    ) -> dict[str, Any]:
+        """Conclude what the trigger has waited for, by the rules that it went by."""
+        if trigger is not None:
+            self._rules = Rules.from_json(trigger["rules"])
+        return super().execute_complete(context, event, trigger, until)
 
     async def prepare(self, cluster: Cluster) -> None:
         """Find the type of the kind."""

@@ -116,6 +116,25 @@ def test_what_is_suspended_is_queued() -> None:
     assert RULES.resource().read(obj).phase is Phase.QUEUED
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["conditions", "phase", "type", "status", "runPolicy", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(status=JSON, spec=JSON, generation=JSON)
+def test_any_object_gives_a_verdict(status: Any, spec: Any, generation: Any) -> None:
+    obj = widget() | {"status": status, "spec": spec}
+    obj["metadata"]["generation"] = generation
+    assert RULES.resource().read(obj).phase in Phase
+
+
 def test_a_failure_says_why() -> None:
     failed = {"type": "Failed", "status": "True", "reason": "Bad", "message": "no disk", "lastTransitionTime": "t"}
     verdict = RULES.resource().read(widget(conditions=[failed]))
