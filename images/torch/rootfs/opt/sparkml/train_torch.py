@@ -34,9 +34,11 @@ from torch.nn.parallel import DistributedDataParallel
 @contextmanager
 def process_group() -> Iterator[tuple[int, int]]:
     """Join the other ranks, and give this one's number and how many there are."""
-    for name, alone in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29500")):
-        os.environ.setdefault(name, alone)
-    dist.init_process_group("gloo")
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        # There is nobody to meet, so no port is taken, which another job on this machine may have.
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    else:
+        dist.init_process_group("gloo")
     try:
         yield dist.get_rank(), dist.get_world_size()
     finally:
