@@ -126,12 +126,12 @@ async def test_two_ranks_agree_and_rank_0_tells_the_result(
 
 
 async def test_the_rank_that_failed_first_is_named(kind: Any, run: Callable[..., Any], told: Told) -> None:
-    resource, manifest, first, second = kind
+    resource, manifest, _, second = kind
     with pytest.raises(ApplicationError, match=rf"^{second} ended with exit code 7") as caught:
         await asyncio.wait_for(run(resource, manifest(FAIL="1", EXIT_CODE="7")), 60)
     assert f"Last lines of the {second}'s log" in str(caught.value)
-    for rank in (first, second):
-        assert f"[{rank}] step=1 sum=3.0" in told.lines
+    # Rank 0 was still at work: its controller may have deleted its pod, and the log with it, before anybody could ask.
+    assert f"[{second}] step=1 sum=3.0" in told.lines
 
 
 async def test_a_killed_rank_is_worth_a_retry(
