@@ -133,8 +133,11 @@ class Lines(logging.Handler):
         return "\n".join(self.lines)
 
 
-def run_job(kubeconfig: Path, resource: Resource, job: Any, lines: Lines, disturb: Disturb | None = None) -> Any:
+def run_job(
+    kubeconfig: Path, resource: Resource, job: Any, lines: Lines, disturb: Disturb | None = None, **env: str
+) -> Any:
     """Run a job as a task does, and disturb it as soon as it has taken steps; return the result."""
+    manifest = resource.with_env(job.to_manifest(), env)
 
     async def main() -> Any:
         log = logging.getLogger(f"training.{uuid.uuid4().hex}")
@@ -144,7 +147,7 @@ def run_job(kubeconfig: Path, resource: Resource, job: Any, lines: Lines, distur
         async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
             hub = WatchHub(client)
             submission = await submit(
-                client, resource, job.to_manifest(), identity, namespace="default", log=log, on_finish="delete"
+                client, resource, manifest, identity, namespace="default", log=log, on_finish="delete"
             )
             waiting = asyncio.create_task(wait(client, hub, resource, submission.ref, Deadlines(), log=log))
             try:
@@ -202,6 +205,20 @@ def test_ranks_of_a_pytorch_job(local_cluster: Path, dataset: str) -> None:
     lines = Lines()
     check(run_job(local_cluster, PYTORCH_JOB, pytorch(dataset, 2), lines)["result"], 2)
     assert "[master-0] step=" in lines.text
+
+
+@pytest.mark.parametrize(("resource", "job"), [(PYTORCH_JOB, pytorch), (MPI_JOB, horovod)], ids=["torch", "horovod"])
+def test_a_retry_goes_on_from_the_last_checkpoint(
+    local_cluster: Path, dataset: str, resource: Resource, job: Callable[..., Any]
+) -> None:
+    place = f"/data/training/{uuid.uuid4().hex}/checkpoints"
+    first = run_job(local_cluster, resource, job(dataset, 2), Lines(), SPARKML_CHECKPOINT_URI=place)["result"]
+    # As JobOperator sets them in a later try of the same chain.
+    both = {"SPARKML_CHECKPOINT_URI": place, "SPARKML_RESUME_FROM": place}
+    second = run_job(local_cluster, resource, job(dataset, 3), Lines(), **both)["result"]
+    assert (first["resumed_from_epoch"], second["resumed_from_epoch"]) == (0, 2)
+    assert second["steps"] == first["steps"] * 3 / 2
+    check(second, 2)
 
 
 def test_the_failure_names_the_rank_that_was_killed(local_cluster: Path, dataset: str) -> None:
