@@ -41,6 +41,8 @@ bench: env ## measure beside the peers; JSON on stdout and in .state/benchmarks
 	@mkdir -p .state/benchmarks
 	python -m benchmarks.imports >.state/benchmarks/imports.json && cat .state/benchmarks/imports.json
 	python -m benchmarks.deferral --apps 1000 --seconds 30 >.state/benchmarks/deferral.json && cat .state/benchmarks/deferral.json
+	for kind in MPIJob TrainJob; do python -m benchmarks.deferral --apps 1000 --seconds 30 --kind $$kind \
+		>.state/benchmarks/deferral-$$kind.json && cat .state/benchmarks/deferral-$$kind.json || exit; done
 	python -m benchmarks.cluster_up >.state/benchmarks/cluster_up.json && cat .state/benchmarks/cluster_up.json
 	python -m benchmarks.overhead >.state/benchmarks/overhead.json && cat .state/benchmarks/overhead.json
 
