@@ -67,11 +67,10 @@ class TiedProcess:
 
     async def _watch(self) -> int:
         line = await _stdout(self._runner).readline()
-        if line:
-            await self._runner.wait()
-            return int(json.loads(line)["exit"])
-        _kill_session(self.pid)  # somebody killed the runner: do its work
-        return -signal.SIGKILL
+        if not line:
+            _kill_session(self.pid)  # somebody killed the runner: do its work
+        await self._runner.wait()
+        return int(json.loads(line)["exit"]) if line else -signal.SIGKILL
 
     async def wait(self) -> int:
         """Wait for the end of the program and of all it started; return its exit code, minus n for signal n."""

@@ -86,6 +86,13 @@ class Run:
                 raise AssertionError(f"{task_id} is {ti['state']} (try {ti['try_number']}), not {wanted}:\n{tail}")
             time.sleep(0.1)
 
+    def until_over(self) -> None:
+        """Return as soon as the run has ended; a task that is cleared before would be lost on the scheduler."""
+        deadline = time.monotonic() + PATIENCE
+        while (state := self.airflow.call("GET", self.path)["state"]) not in ("success", "failed"):
+            assert time.monotonic() < deadline, f"the run is {state}"
+            time.sleep(0.1)
+
     def log(self, task_id: str, try_number: int = 1) -> str:
         """Return the task's log, one event a line, as the web page shows it."""
         answer = self.airflow.client.get(

@@ -85,6 +85,7 @@ def test_clearing_a_successful_task_really_runs_it_again(airflow: Any, applicati
     first = deferred(run, applications)
     applications.set_state(first, "COMPLETED")
     run.until("run", "success")
+    run.until_over()
     run.clear("run")
     second = applications.until(run, unlike=first["metadata"]["uid"])
     applications.set_state(second, "COMPLETED")
