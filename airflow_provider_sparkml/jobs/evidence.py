@@ -105,11 +105,12 @@ async def gather(
     container = resource.main_container if main is None else main_container(main, resource.main_container)
     if source is None and main is not None:
         source = LogSource(main["metadata"]["name"], container)
-    log = await _tolerant(tail(client, ref.namespace, source), [], "log", unread)
-    rank, ranks = "", await _ranks(client, resource, ref.namespace, pods, unread)
+    ranks = await _ranks(client, resource, ref.namespace, pods, unread)
     first = first_to_fail(ranks) or next((each for each in ranks if each.pod is main), None)
     if first is not None:
         rank, main, container, log = first.name, first.pod, first.container, list(first.log)
+    else:
+        rank, log = "", await _tolerant(tail(client, ref.namespace, source), [], "log", unread)
     others = [pod for pod in pods if pod is not main]
     about = [ref.uid, *(pod["metadata"]["uid"] for pod in [main, *others[:_PODS_WITH_EVENTS]] if pod is not None)]
     return Evidence(

@@ -258,8 +258,9 @@ class WatchedJob:
         if self._queue is None:
             self._queue = QueueWatch(self._client, self.ref, self._log)
         admission = await self._queue.visit()
-        if admission is not None and admission.deactivated:
-            self._refused = admission
+        # Asked anew each time: somebody may have activated it again meanwhile.
+        self._refused = admission if admission is not None and admission.deactivated else None
+        if self._refused is not None:
             self.give_up()
 
     async def _visit_events(self, verdict: Verdict) -> None:
