@@ -51,6 +51,7 @@ from airflow_provider_sparkml.operators.training import MPIJobOperator, TrainJob
 from airflow_provider_sparkml.resources.mpi import MPIJob, Replica, horovod_job
 from airflow_provider_sparkml.resources.serving import InferenceService
 from airflow_provider_sparkml.resources.spark import Driver, Executor, SparkApplication, Volume
+from airflow_provider_sparkml.resources.spark_training import mllib_job
 from airflow_provider_sparkml.resources.trainer import PodOverrides, Trainer, TrainJob
 
 if TYPE_CHECKING:
@@ -233,23 +234,17 @@ def plan_trials() -> list[dict[str, Any]]:
     """Return the manifest of each model's Spark application."""
     context = get_current_context()
     params, key = context["params"], run_key(context["run_id"])
-    options = {
-        "gbt": ["--trees", params["trees"], "--depth", params["gbt_depth"]],
-        "random_forest": ["--trees", params["trees"], "--depth", params["forest_depth"]],
-        "logistic_regression": [],
+    hyper_parameters = {
+        "gbt": {"trees": params["trees"], "depth": params["gbt_depth"]},
+        "random_forest": {"trees": params["trees"], "depth": params["forest_depth"]},
+        "logistic_regression": {},
     }
-    return [
-        program(
-            "train.py",
-            [
-                *("--data", run_path(key, "dataset"), "--output", run_path(key, f"trials/{model}")),
-                *("--model", model, *options[model]),
-            ],
-            params,
-            labels={"model": model},
-        ).to_manifest()
-        for model in params["models"]
-    ]
+    trials = []
+    for model in params["models"]:
+        places = ["--data", run_path(key, "dataset"), "--output", run_path(key, f"trials/{model}")]
+        application = program("train.py", places, params, labels={"model": model})
+        trials.append(mllib_job(application, {"model": model, **hyper_parameters[model]}))
+    return trials
 
 
 @task

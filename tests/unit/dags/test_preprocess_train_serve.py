@@ -151,7 +151,7 @@ def test_there_is_a_trial_for_each_model_wanted(dag: DAG, pipeline: ModuleType, 
             *("--data", f"{PREFIX}/runs/{key}/dataset", "--output", f"{PREFIX}/runs/{key}/trials/{model}"),
             *("--model", model),
         ]
-    assert forest["spec"]["arguments"][6:] == ["--trees", 7, "--depth", 4]
+    assert forest["spec"]["arguments"][6:] == ["--trees", "7", "--depth", "4"]
     assert regression["spec"]["arguments"][6:] == []
 
 

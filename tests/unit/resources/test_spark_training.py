@@ -13,8 +13,9 @@ from airflow_provider_sparkml.resources.spark import (
     DynamicAllocation,
     Executor,
     SparkApplication,
+    Volume,
 )
-from airflow_provider_sparkml.resources.spark_training import barrier_job
+from airflow_provider_sparkml.resources.spark_training import barrier_job, mllib_job
 
 
 def application(instances: Any = 2, cores: Any = 2, **options: Any) -> SparkApplication:
@@ -87,3 +88,61 @@ def test_what_has_room() -> None:
     assert barrier_job(application(spark_conf=GPU), 2, use_gpu=True)
     assert barrier_job(application(spark_conf={"spark.ssl.enabled": True, "spark.ssl.ignoreSSL": True}), 2)
     assert barrier_job(application(spark_conf={"spark.ssl.enabled": True}), 2, horovod=True)
+
+
+CLAIM = Volume.claim("sparkml-data", "/data")
+
+
+def test_mllib_gets_its_hyper_parameters_and_all_executors() -> None:
+    given = application(arguments=["--data", "/data/d"], volumes=[CLAIM], spark_conf={"x": "y"})
+    parameters = {"step_size": 0.1, "model": "gbt", "seed": None, "layers": [4, 2], "exact": True, "quick": False}
+    job = mllib_job(given, parameters, checkpoint_dir="/data/checkpoints", start_timeout=90)
+    assert job["spec"]["arguments"] == [
+        *("--data", "/data/d", "--step-size", "0.1", "--model", "gbt", "--layers", "4", "2", "--exact")
+    ]
+    assert job["spec"]["sparkConf"] == {
+        "spark.scheduler.minRegisteredResourcesRatio": "1.0",
+        "spark.scheduler.maxRegisteredResourcesWaitingTime": "90s",
+        "spark.checkpoint.dir": "/data/checkpoints",
+        "x": "y",
+    }
+    SPARK_APPLICATION.check(SPARK_APPLICATION.normalize(job))
+    own = {"spark.scheduler.minRegisteredResourcesRatio": "0.5", "spark.checkpoint.dir": "s3a://b/c"}
+    assert (
+        mllib_job(application(spark_conf=own), checkpoint_dir="s3a://b/d")["spec"]["sparkConf"].items() >= own.items()
+    )
+    assert mllib_job(application())["spec"]["arguments"] == []
+
+
+@pytest.mark.parametrize(
+    "directory", ["/data", "/data/{{ run_id }}", "file:///data/c", "hdfs://n/c", "{{ params.dir }}"]
+)
+def test_where_mllib_may_keep_checkpoints(directory: str) -> None:
+    job = mllib_job(application(volumes=[CLAIM]), checkpoint_dir=directory)
+    assert job["spec"]["sparkConf"]["spark.checkpoint.dir"] == directory
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ({}, {"checkpoint_dir": "/tmp/c"}, "checkpoint_dir is '/tmp/c', which is on no volume that the driver shares"),
+        ({"volumes": [CLAIM]}, {"checkpoint_dir": "/database"}, "'/database', which is on no volume"),
+        ({"volumes": [CLAIM]}, {"checkpoint_dir": "data/c"}, "'data/c', which is on no volume"),
+        (
+            {"volumes": [Volume.claim("sparkml-data", "/data", roles=["driver"])]},
+            {"checkpoint_dir": "/data"},
+            "on no volume that the executor shares",
+        ),
+        ({"volumes": [Volume.empty_dir("/data")]}, {"checkpoint_dir": "/data"}, "'/data', which is on no volume"),
+        ({"spark_version": "3.5.8"}, {"checkpoint_dir": "s3a://b/c"}, "spec.sparkVersion is '3.5.8'"),
+        ({}, {"parameters": {"step size": 1}}, "parameters has the name 'step size'"),
+        ({}, {"parameters": {"a": {}}}, "parameters['a'] is {}"),
+        ({}, {"parameters": {"a": []}}, "parameters['a'] is []"),
+        ({}, {"parameters": {"a": [1, None]}}, "parameters['a'] is [1, None]"),
+        ({}, {"start_timeout": 0}, "start_timeout is 0: set it to a whole number of seconds"),
+    ],
+)
+def test_what_mllib_could_not_use_is_refused(given: dict[str, Any], options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidManifestError) as raised:
+        mllib_job(application(**given), **options)
+    assert said in str(raised.value)
