@@ -81,8 +81,8 @@ echo $$
 @pytest.mark.parametrize("end", ["kubelet gone", "killed", "main program exits"])
 def test_nothing_of_a_container_outlives_it(runner: subprocess.Popen[str], tmp_path: Path, end: str) -> None:
     log = tmp_path / "log"
-    script = FAMILY.replace("python", sys.executable)
-    begin(runner, script + ("" if end == "main program exits" else "sleep 300"), log)
+    # The main program stays until the others have told who they are, which its end would keep them from.
+    begin(runner, FAMILY.replace("python", sys.executable) + "while [ ! -e over ]; do sleep 0.01; done", log)
     assert runner.stdin is not None
     assert runner.stdout is not None
     pids = [int(word) for word in wait_for_text(log, count=4)]
@@ -91,6 +91,8 @@ def test_nothing_of_a_container_outlives_it(runner: subprocess.Popen[str], tmp_p
     elif end == "killed":
         runner.stdin.write(json.dumps({"signal": signal.SIGKILL}) + "\n")
         runner.stdin.flush()
+    else:
+        (tmp_path / "over").touch()
     answer: dict[str, Any] = json.loads(runner.stdout.readline())
     assert answer == {"exit": 0 if end == "main program exits" else -signal.SIGKILL}
     assert all(gone(pid) for pid in pids)
