@@ -14,6 +14,7 @@ from airflow_provider_sparkml.local.controllers.trials import TRIAL
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SERVICE
 from airflow_provider_sparkml.resources.katib import API as EXPERIMENT
+from airflow_provider_sparkml.resources.katib_trials import known_facts
 from airflow_provider_sparkml.resources.mpi import API as MPI_JOB
 from airflow_provider_sparkml.resources.trainer import API as TRAIN_JOB
 from airflow_provider_sparkml.resources.training_pods import API as JOB
@@ -444,6 +445,23 @@ async def test_an_experiment_ends_when_its_goal_is_reached_or_too_much_fails(
     done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "failing")
     assert conditions(done)["Failed"] == "ExperimentFailed"
     assert done["status"]["currentOptimalTrial"]["parameterAssignments"] == [{"name": "x", "value": "0"}]
+
+
+async def test_trials_may_be_train_jobs(cluster_client: KubernetesClient, cluster_namespace: str) -> None:
+    await cluster_client.create(TRAINING_RUNTIME, training_runtime(), cluster_namespace)
+    trainer = {"env": [{"name": "STEPS", "value": "${trialParameters.value}"}]}
+    trial = {"apiVersion": TRAIN_JOB.api_version, "kind": TRAIN_JOB.kind, "spec": train_job(trainer=trainer)["spec"]}
+    objective = {"type": "minimize", "objectiveMetricName": "step"}
+    job = experiment(trial, ["1", "2"], objective=objective)
+    job["spec"]["trialTemplate"] |= known_facts(trial)
+    await cluster_client.create(EXPERIMENT, job, cluster_namespace)
+    done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "search")
+    assert conditions(done)["Succeeded"] == "ExperimentMaxTrialsReached"
+    best = done["status"]["currentOptimalTrial"]
+    assert best["parameterAssignments"] == [{"name": "x", "value": "1"}]
+    assert best["observation"]["metrics"] == [{"name": "step", "min": "1", "max": "1", "latest": "1"}]
+    await cluster_client.delete(EXPERIMENT, "search", cluster_namespace, propagation="Foreground")
+    await nothing_left(cluster_client, cluster_namespace, EXPERIMENT, TRIAL, TRAIN_JOB)
 
 
 # --- TFJob and XGBoostJob --------------------------------------------------------------------------------------------
