@@ -117,7 +117,12 @@ class PreflightFailedError(PermanentError):
 
 
 class JobFailedError(SparkMLError):
-    """A job ended without success; the message says why, and what to try."""
+    """A job ended without success; the message says why, and what to try.
+
+    ``exit_code`` is the main container's, ``None`` where it is not known.
+    """
+
+    exit_code: int | None = None
 
 
 class ApplicationError(JobFailedError, PermanentError):

@@ -6,7 +6,13 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError, SparkMLError
+from airflow_provider_sparkml.exceptions import (
+    ApiError,
+    ApiUnavailableError,
+    JobFailedError,
+    NotFoundError,
+    SparkMLError,
+)
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
 from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired
@@ -203,7 +209,10 @@ async def explain(
         cause = classify_deleted(evidence)
     else:
         cause = classify(evidence)
-    return cause.error(report(resource, evidence, cause, kept=kept))
+    error = cause.error(report(resource, evidence, cause, kept=kept))
+    if isinstance(error, JobFailedError) and evidence.exit is not None:
+        error.exit_code = evidence.exit.code
+    return error
 
 
 __all__ = ["OnFinish", "explain", "finish", "kill", "parse_result", "read_result", "reread"]

@@ -146,13 +146,26 @@ class DeferringOperator(ManifestOperator):
                 yield cluster
             except JobFailedError:
                 raise
-            except Exception:
-                if context["ti"].try_number > context["ti"].max_tries:
+            except Exception as error:
+                if self._is_last_try(context, error):
                     await self._abandon(cluster, context)
                 raise
             except BaseException:
                 await self._abandon(cluster, context)
                 raise
+
+    def _is_last_try(self, context: Context, error: Exception) -> bool:
+        """Return whether no try follows one that this error ends: none is left, or the task's policy says so."""
+        from airflow.sdk.definitions.retry_policy import RetryAction
+
+        ti = context["ti"]
+        if ti.try_number > ti.max_tries or self.retry_policy is None:
+            return bool(ti.try_number > ti.max_tries)
+        try:
+            decision = self.retry_policy.evaluate(error, ti.try_number, ti.max_tries, context)
+        except Exception:  # noqa: BLE001 - Airflow goes on without a policy that fails, and says so
+            return False
+        return decision.action is RetryAction.FAIL
 
     async def _abandon(self, cluster: Cluster, context: Context) -> None:
         """Abandon, and let no trouble with that hide why."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
+from airflow_provider_sparkml.operators.attempts import History
 from airflow_provider_sparkml.operators.base import task_identity
 from airflow_provider_sparkml.operators.deferring import DeferringOperator, timeout_seconds
 from airflow_provider_sparkml.resources import naming
 from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
+from airflow_provider_sparkml.retries import OperatorRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 OnFinish = Literal["delete", "delete_on_success", "keep"]
 """What becomes of a job's object after its end."""
+RetryOwner = Literal["airflow", "operator"]
+"""Who tries a job again that has failed."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
@@ -46,6 +51,13 @@ class JobOperator(DeferringOperator):
         every container. On a retry, and only then, ``SPARKML_RESUME_FROM`` has it too: the program goes on from the
         newest whole checkpoint there, or from the start where there is none. A task that was cleared starts anew. In
         the result as ``checkpoint_uri``. Templated.
+    :param retry_owner: who tries a failed job again, so that retries never multiply. ``airflow``: a manifest whose own
+        controller would (a ``restartPolicy``, a ``backoffLimit``) is refused, and where that is a mere default it is
+        set off. ``operator``: the manifest says how often; a job that its operator has given up is not tried again by
+        Airflow, whose ``retries`` then serve for the rest: a refused submission, a worker that died, a deleted job.
+
+    In the result, ``attempts`` is how often the kind's operator has run the job, and ``history`` lists this task's
+    tries with how each ended; the log of a retry has them, too.
 
     ``execution_timeout`` of Airflow's is counted from the start of the try, deferred or not, and ends the job too.
     """
@@ -66,6 +78,7 @@ class JobOperator(DeferringOperator):
         labels: Mapping[str, str] | None = None,
         queue_name: str | None = None,
         checkpoint_uri: str | None = None,
+        retry_owner: RetryOwner = "airflow",
         **kwargs: Any,
     ) -> None:
         super().__init__(namespace=namespace, labels=labels, **kwargs)
@@ -76,7 +89,42 @@ class JobOperator(DeferringOperator):
         if on_finish not in get_args(OnFinish):
             raise InvalidManifestError(f"on_finish is {on_finish!r}: set it to one of {', '.join(get_args(OnFinish))}")
         self.on_finish = on_finish
+        if retry_owner not in get_args(RetryOwner):
+            raise InvalidManifestError(f"retry_owner is {retry_owner!r}: set it to 'airflow' or 'operator'")
+        self.retry_owner = retry_owner
+        if retry_owner == "operator":
+            self.retry_policy = OperatorRetryPolicy(self.retry_policy)
+        self._history: History | None = None
         self.only_a_path_is_a_file()
+
+    def execute(self, context: Context) -> Any:
+        """Start, then defer or wait; the log of a retry begins with how the earlier tries ended.
+
+        :return: the result dict, when it waits itself.
+        """
+        self._history_of(context).tell()
+        return self._recorded(context, functools.partial(super().execute, context))
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], trigger: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Conclude what the trigger has waited for."""
+        conclude = functools.partial(super().execute_complete, context, event, trigger)
+        self._history_of(context).job = str(((trigger or {}).get("ref") or {}).get("name") or "")
+        return self._recorded(context, conclude)
+
+    def _history_of(self, context: Context) -> History:
+        """Return the tries of this task, of which this one is the last."""
+        if self._history is None:
+            self._history = History(context, self.retries or 0, self.log)
+        return self._history
+
+    def _recorded(self, context: Context, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do what ends this try, keep how it ended for the next one, and return the result with all tries in it."""
+        history = self._history_of(context)
+        with history.recorded():
+            result = work()
+        return {**result, "history": history.to_json()}
 
     async def start(self, cluster: Cluster, context: Context) -> Submission:
         """Submit the job, or adopt the live one of this chain of attempts."""
@@ -84,10 +132,12 @@ class JobOperator(DeferringOperator):
 
         identity = task_identity(context)
         manifest = self._with_checkpoints(self.manifest(), identity)
+        if self.retry_owner == "airflow":
+            manifest = self.resource.without_retries(self.resource.normalize(manifest))
         namespace = await self.namespace_of(cluster, manifest)
         if identity.max_tries != self.retries:
             await self._delete_orphans(cluster, identity, namespace)
-        return await submit(
+        submission = await submit(
             cluster.client,
             self.resource,
             manifest,
@@ -96,6 +146,8 @@ class JobOperator(DeferringOperator):
             log=self.log,
             on_finish=self.on_finish,
         )
+        self._history_of(context).job = submission.ref.name
+        return submission
 
     def deadlines(self, context: Context, submission: Submission) -> Deadlines:
         """Return when to give up."""
@@ -111,6 +163,8 @@ class JobOperator(DeferringOperator):
         """Return the result dict, or raise why there is none; consume and clean up."""
         from airflow_provider_sparkml.jobs.finish import finish
 
+        history = self._history_of(context)
+        history.job, history.outcome = outcome.ref.name, outcome
         result = await finish(cluster.client, self.resource, outcome, on_finish=self.on_finish, log=self.log)
         return result | {"checkpoint_uri": self.checkpoint_uri} if self.checkpoint_uri else result
 
@@ -174,4 +228,4 @@ class JobOperator(DeferringOperator):
         await kill(cluster.client, self.resource.api, ResourceRef.of(item), log=self.log)
 
 
-__all__ = ["JobOperator", "OnFinish"]
+__all__ = ["JobOperator", "OnFinish", "RetryOwner"]

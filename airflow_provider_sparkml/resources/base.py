@@ -244,6 +244,8 @@ class Resource:
     :param result: its object → the job's result where the status has it; by default the termination message is.
     :param companions: its object as created → type and manifest of what the job needs beside it; these are created
         after it, belong to it by owner reference, and go with it.
+    :param without_retries: a manifest → a copy that the kind's controller tries once only, for tasks that Airflow
+        retries: what retries by default is set off; raises ``InvalidManifestError`` for what asks for retries.
     :param with_env: a manifest and variables → a copy in which all containers of the job have them; ours win.
     :param progress: its object → ``(pod, port)`` of Spark's REST API, when it has one.
     """
@@ -259,6 +261,7 @@ class Resource:
     rank_of: Callable[[Manifest], str] | None = None
     result: Callable[[Manifest], Any] = _no_result
     companions: Callable[[Manifest], list[tuple[ApiResource, Manifest]]] = _no_companions
+    without_retries: Callable[[Manifest], Manifest] = _as_it_is
     with_env: Callable[[Manifest, Mapping[str, str]], Manifest] = _no_env
     progress: Callable[[Manifest], tuple[str, int] | None] = field(default=lambda obj: None)
 

@@ -5,6 +5,7 @@ The status: ``pkg/controller.v1/common/job.go`` and ``pkg/util/status.go`` of ku
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from airflow_provider_sparkml.resources.replicas import (
     replica_faults,
     with_env_in_replicas,
 )
+from airflow_provider_sparkml.resources.retries import set_replicas_off
 from airflow_provider_sparkml.resources.training import (
     Replica,
     RunPolicy,
@@ -205,6 +207,7 @@ def _resource(kind: str, layout: Replicas, log_source: Callable[[Replicas, Manif
             pod_selector=pod_selector,
             main_container=layout.container,
             rank_of=rank_of,
+            without_retries=partial(_without_retries, layout),
             with_env=partial(_with_env, layout),
         )
     )
@@ -212,6 +215,18 @@ def _resource(kind: str, layout: Replicas, log_source: Callable[[Replicas, Manif
 
 def _with_env(layout: Replicas, manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     return with_env_in_replicas(manifest, layout, env)
+
+
+def _without_retries(layout: Replicas, manifest: Manifest) -> Manifest:
+    """Return a copy of which no pod is restarted; a PyTorchJob's are by default.
+
+    ``runPolicy.backoffLimit`` bounds restarts and causes none.
+
+    :raises InvalidManifestError: a replica is to be restarted.
+    """
+    result = copy.deepcopy(manifest)
+    set_replicas_off(result, layout.field, layout.types)
+    return result
 
 
 PYTORCH_JOB = _resource("PyTorchJob", PYTORCH, _log_source)

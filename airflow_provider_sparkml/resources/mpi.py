@@ -6,6 +6,7 @@ The status: ``pkg/controller/mpi_job_controller.go`` of kubeflow/mpi-operator v0
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from airflow_provider_sparkml.resources.replicas import (
     replica_faults,
     with_env_in_replicas,
 )
+from airflow_provider_sparkml.resources.retries import set_off, set_replicas_off
 from airflow_provider_sparkml.resources.training import (
     Replica,
     RunPolicy,
@@ -257,6 +259,21 @@ def with_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     return with_env_in_replicas(manifest, _REPLICAS, env)
 
 
+def without_retries(manifest: Manifest) -> Manifest:
+    """Return a copy whose launcher runs once: by default it is tried seven times.
+
+    Workers may come back, for an elastic job: the launcher's end alone is the job's.
+
+    :raises InvalidManifestError: the launcher is to be tried again.
+    """
+    result = copy.deepcopy(manifest)
+    spec = result.get("spec")
+    if isinstance(spec, dict):
+        set_off(spec.setdefault("runPolicy", {}), "backoffLimit", 0, "spec.runPolicy")
+    set_replicas_off(result, _REPLICAS.field, (LAUNCHER,))
+    return result
+
+
 MPI_JOB = register(
     Resource(
         api=API,
@@ -266,6 +283,7 @@ MPI_JOB = register(
         log_source=log_source,
         pod_selector=pod_selector,
         rank_of=rank_of,
+        without_retries=without_retries,
         with_env=with_env,
     )
 )

@@ -31,7 +31,7 @@ from airflow_provider_sparkml.resources.spark_builders import (
 )
 from airflow_provider_sparkml.resources.spark_check import check
 from airflow_provider_sparkml.resources.spark_normalize import normalize
-from airflow_provider_sparkml.resources.spark_retries import next_retry
+from airflow_provider_sparkml.resources.spark_retries import next_retry, without_retries
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 API = ApiResource("sparkoperator.k8s.io", "v1beta2", "sparkapplications", "SparkApplication")
@@ -192,6 +192,7 @@ SPARK_APPLICATION = register(
         facts=facts,
         pod_selector=pod_selector,
         main_container=DRIVER_CONTAINER,
+        without_retries=without_retries,
         with_env=with_env,
         progress=progress,
     )

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.replicas import part_of
+from airflow_provider_sparkml.resources.retries import refuse_retries
 
 DEFAULT_INTERVAL_SECONDS = 5
 
@@ -66,6 +68,18 @@ def next_retry(obj: Manifest) -> Retry | None:
     return Retry(what, done + 1, None if retries is None else retries + 1, due)
 
 
+def without_retries(manifest: Manifest) -> Manifest:
+    """Return the manifest itself, which the operator tries once: that is its default.
+
+    :raises InvalidManifestError: its restart policy asks for more.
+    """
+    policy = part_of(manifest, "spec", "restartPolicy")
+    if policy.get("type") == "OnFailure":
+        for name in ("onFailureRetries", "onSubmissionFailureRetries"):
+            refuse_retries(policy.get(name), 0, f"spec.restartPolicy.{name}")
+    return manifest
+
+
 def _due(status: Mapping[str, Any], interval: int | None) -> datetime | None:
     """Return the end of the back-off: linear in the submissions so far, and counted from the last one's start."""
     submitted = status.get("lastSubmissionAttemptTime")
@@ -75,4 +89,4 @@ def _due(status: Mapping[str, Any], interval: int | None) -> datetime | None:
     return datetime.fromisoformat(submitted) + timedelta(seconds=seconds)
 
 
-__all__ = ["Retry", "next_retry"]
+__all__ = ["Retry", "next_retry", "without_retries"]

@@ -25,6 +25,7 @@ from airflow_provider_sparkml.resources.fields import (
     boolean,
     convert,
     integer,
+    items,
     mapping,
     name_faults,
     number_faults,
@@ -37,6 +38,7 @@ from airflow_provider_sparkml.resources.replicas import (
     template_faults,
     ttl_faults,
 )
+from airflow_provider_sparkml.resources.retries import refuse_retries, set_off
 from airflow_provider_sparkml.resources.training import (
     Gang,
     Replica,
@@ -217,6 +219,23 @@ def with_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     return result
 
 
+def without_retries(manifest: Manifest) -> Manifest:
+    """Return a copy whose pods run once: by default Kubernetes tries a Job seven times.
+
+    :raises InvalidManifestError: pods are to be replaced, or restarted where they are.
+    """
+    result = copy.deepcopy(manifest)
+    spec = result.get("spec")
+    set_off(spec, "backoffLimit", 0, "spec")
+    set_off(part_of(spec, "template").get("spec"), "restartPolicy", "Never", "spec.template.spec")
+    refuse_retries(part_of(spec).get("backoffLimitPerIndex"), 0, "spec.backoffLimitPerIndex")
+    rules = items(part_of(spec, "podFailurePolicy").get("rules"), "spec.podFailurePolicy.rules")
+    for index, rule in enumerate(rules):
+        if part_of(rule).get("action") == "Ignore":
+            refuse_retries("Ignore", "FailJob", f"spec.podFailurePolicy.rules[{index}].action")
+    return result
+
+
 TRAINING_PODS = register(
     Resource(
         api=API,
@@ -227,6 +246,7 @@ TRAINING_PODS = register(
         pod_selector=pod_selector,
         rank_of=rank_of,
         companions=companions,
+        without_retries=without_retries,
         with_env=with_env,
     )
 )

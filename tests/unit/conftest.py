@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,12 @@ class Supervisor:
 
     :param xcoms: what was stored, by key.
     :param states: ``{run_id: {task_id: state}}``, the task instances' states.
+    :param kept: the task's state, which outlives its tries.
     """
 
     xcoms: dict[str, Any] = field(default_factory=dict)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
     failing: bool = False
 
     def send(self, msg: Any) -> Any:
@@ -33,6 +36,12 @@ class Supervisor:
                 self.xcoms[msg.key] = msg.value
             case "GetTaskStates":
                 return SimpleNamespace(task_states=self.states)
+            case "SetTaskStateStore":
+                self.kept[msg.key] = json.loads(json.dumps(msg.value))
+            case "GetTaskStateStore" if msg.key in self.kept:
+                from airflow.sdk.execution_time.comms import TaskStateStoreResult
+
+                return TaskStateStoreResult(value=self.kept[msg.key])
             case "GetConnection":
                 from airflow.sdk.exceptions import ErrorType
                 from airflow.sdk.execution_time.comms import ErrorResponse
@@ -165,6 +174,9 @@ def task_context(
     *, try_number: int = 1, max_tries: int = 0, map_index: int = -1, run_id: str = "r", task_id: str = "t"
 ) -> dict[str, Any]:
     """Return what of Airflow's context a task of this package reads."""
+    from airflow.sdk._shared.state import TaskScope
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
     ti = SimpleNamespace(
         dag_id="d",
         task_id=task_id,
@@ -174,7 +186,8 @@ def task_context(
         max_tries=max_tries,
         start_date=datetime.datetime.now(datetime.UTC),
     )
-    return {"ti": ti}
+    scope = TaskScope(dag_id=ti.dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+    return {"ti": ti, "task_state_store": TaskStateStoreAccessor(ti_id=uuid.UUID(int=1), scope=scope)}
 
 
 @pytest.fixture(name="task_context")

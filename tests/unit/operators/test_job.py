@@ -24,6 +24,7 @@ from airflow_provider_sparkml.exceptions import (
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
 from airflow_provider_sparkml.resources.naming import CONSUMED
 from airflow_provider_sparkml.resources.spark import SparkApplication
+from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
 
 Context = Any
 APPLICATION = SparkApplication(image="i:1", main_application_file="local:///a.py").to_manifest()
@@ -219,6 +220,20 @@ def test_a_wait_that_broke_leaves_the_job_to_the_next_try_if_there_is_one(
     with pytest.raises(expected, match="the cause"):
         operator().execute_complete(context, {"error": {"type": kind, "message": "the cause"}})
     assert len(applications.all()) == left
+
+
+def test_a_wait_that_broke_leaves_nothing_where_the_policy_allows_no_next_try(
+    applications: Any, task_context: Any
+) -> None:
+    context = task_context(max_tries=3)
+    submit(context)
+    policy = InfrastructureRetryPolicy()
+    with pytest.raises(TriggerError):
+        operator(retry_policy=policy).execute_complete(context, {"error": {"type": "KeyError", "message": "the cause"}})
+    assert len(applications.all()) == 1, "the next try goes on with it"
+    with pytest.raises(ForbiddenError):
+        operator(retry_policy=policy).execute_complete(context, {"error": {"type": "ForbiddenError", "message": "no"}})
+    assert applications.all() == []
 
 
 def test_an_event_of_another_trigger_is_waited_out(applications: Any, task_context: Any) -> None:
