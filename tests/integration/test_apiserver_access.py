@@ -151,7 +151,7 @@ def test_reviews(send: Any, core: str, namespace: str) -> None:
     assert send("POST", access, {"spec": {}})[0] == 422
 
 
-def test_only_the_administrator_can_ask_as_somebody_else(api_server: Any, send: Any, core: str) -> None:
+def test_to_ask_as_somebody_else_takes_a_right(api_server: Any, send: Any, core: str, namespace: str) -> None:
     def pods_as(token: str, name: str) -> int:
         headers = {"Authorization": f"Bearer {token}", "Impersonate-User": name}
         request = urllib.request.Request(f"{api_server.url}{core}/pods", headers=headers)
@@ -163,7 +163,23 @@ def test_only_the_administrator_can_ask_as_somebody_else(api_server: Any, send: 
                 return error.code
 
     assert pods_as(api_server.token, "jane") == 403
-    assert pods_as(account(send, core), "kubernetes-admin") == 403
+    token = account(send, core)
+    allow(send, namespace, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
+    assert pods_as(token, "jane") == 403, "not silently as himself"
+    other = f"system:serviceaccount:{namespace}:default"
+    assert pods_as(token, other) == 403
+    allow(send, namespace, [{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}], "as")
+    subject = {"kind": "ServiceAccount", "name": "spark", "namespace": namespace}
+    path = f"{RBAC}/namespaces/{namespace}/rolebindings/as"
+    send("PATCH", path, {"subjects": [subject]}, content_type="application/merge-patch+json")
+    assert pods_as(token, other) == 403, "who has no right to list pods"
+    send(
+        "PATCH",
+        path,
+        {"subjects": [subject, {**subject, "name": "default"}]},
+        content_type="application/merge-patch+json",
+    )
+    assert pods_as(token, f"system:serviceaccount:{namespace}:spark") == 200
 
 
 def test_a_quota_is_enforced_and_shows_what_is_used(send: Any, core: str) -> None:
@@ -213,3 +229,97 @@ def test_a_quota_counts_custom_resources(send: Any, core: str, namespace: str) -
 def test_nobody_else_can_read_token_and_key(api_server: Any) -> None:
     for name in ("kubeconfig", "secrets.json", "server.pem"):
         assert stat.S_IMODE((api_server.state_dir / name).stat().st_mode) == 0o600
+
+
+def test_nobody_gives_away_rights_that_he_does_not_have(send: Any, core: str, namespace: str) -> None:
+    token, where = account(send, core), f"{RBAC}/namespaces/{namespace}"
+    own = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
+    write = {"apiGroups": [RBAC.split("/")[2]], "resources": ["roles", "rolebindings"], "verbs": ["create", "update"]}
+    allow(send, namespace, [own, write])
+    role = {"metadata": {"name": "given"}, "rules": [{**own, "verbs": ["get"]}]}
+    assert send("POST", f"{where}/roles", role, token=token)[0] == 201
+    for more in (
+        {**own, "verbs": ["*"]},
+        {**own, "resources": ["secrets"]},
+        {**own, "apiGroups": ["*"]},
+        {**own, "verbs": ["delete"], "resourceNames": ["p"]},
+    ):
+        status, answer = send("POST", f"{where}/roles", {"metadata": {"name": "x"}, "rules": [more]}, token=token)
+        assert status == 403
+        assert "is attempting to grant RBAC permissions not currently held:\n{APIGroups:" in answer["message"]
+        assert send("PUT", f"{where}/roles/given", {**role, "rules": [more]}, token=token)[0] == 403
+    subject = {"kind": "ServiceAccount", "name": "spark", "namespace": namespace}
+    for kind, name, status in (("Role", "given", 201), ("ClusterRole", "edit", 403), ("ClusterRole", "view", 403)):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+        body = {"metadata": {"name": f"b-{name}"}, "roleRef": reference, "subjects": [subject]}
+        assert send("POST", f"{where}/rolebindings", body, token=token)[0] == status
+    lifted = [{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["escalate"]}]
+    lifted.append({**lifted[0], "resources": ["clusterroles"], "verbs": ["bind"], "resourceNames": ["view"]})
+    assert send("PUT", f"{where}/roles/spark", {"metadata": {"name": "spark"}, "rules": [write, *lifted]})[0] == 200
+    assert send("POST", f"{where}/rolebindings", body, token=token)[0] == 201
+    assert send("PUT", f"{where}/roles/given", {**role, "rules": [more]}, token=token)[0] == 200
+
+
+def test_to_create_by_an_apply_takes_both_verbs(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    allow(send, namespace, [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}])
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}}
+
+    def apply() -> tuple[int, Any]:
+        path = f"{core}/configmaps/c?fieldManager=test"
+        return send("PATCH", path, body, content_type="application/apply-patch+yaml", token=token)
+
+    status, answer = apply()
+    assert (status, "cannot create resource" in answer["message"]) == (403, True)
+    assert send("POST", f"{core}/configmaps", body)[0] == 201
+    assert apply()[0] == 200
+
+
+def test_a_name_in_a_rule_is_also_that_of_a_field_selector(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    names = {"resourceNames": ["mine"], "verbs": ["list", "watch", "create"]}
+    allow(send, namespace, [{"apiGroups": [""], "resources": ["configmaps"], **names}])
+    assert send("GET", f"{core}/configmaps?fieldSelector=metadata.name%3Dmine", token=token)[0] == 200
+    assert send("GET", f"{core}/configmaps?fieldSelector=metadata.name%3Dother", token=token)[0] == 403
+    assert send("GET", f"{core}/configmaps?fieldSelector=metadata.name!%3Dmine", token=token)[0] == 403
+    assert send("GET", f"{core}/configmaps", token=token)[0] == 403
+    assert send("POST", f"{core}/configmaps", {"metadata": {"name": "mine"}}, token=token)[0] == 403
+
+
+def test_a_token_for_others_opens_nothing_here(send: Any, core: str) -> None:
+    account(send, core)
+    spec = {"audiences": ["vault"]}
+    token = send("POST", f"{core}/serviceaccounts/spark/token", {"spec": spec})[1]["status"]["token"]
+    assert send("GET", f"{core}/pods", token=token)[0] == 401
+    review = "/apis/authentication.k8s.io/v1/tokenreviews"
+    assert not send("POST", review, {"spec": {"token": token}})[1]["status"]["authenticated"]
+    status = send("POST", review, {"spec": {"token": token, "audiences": ["vault"]}})[1]["status"]
+    assert (status["authenticated"], status["audiences"]) == (True, ["vault"])
+
+
+def test_who_may_view_reads_no_secret_and_who_may_edit_changes_no_quota(send: Any, core: str, namespace: str) -> None:
+    token = account(send, core)
+    subject = {"kind": "ServiceAccount", "name": "spark", "namespace": namespace}
+
+    def bind(role: str) -> None:
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        body = {"metadata": {"name": role}, "roleRef": reference, "subjects": [subject]}
+        assert send("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", body)[0] == 201
+
+    bind("view")
+    assert send("GET", f"{core}/secrets", token=token)[0] == 403
+    assert send("GET", f"{core}/resourcequotas", token=token)[0] == 200
+    bind("edit")
+    assert send("GET", f"{core}/secrets", token=token)[0] == 200
+    assert send("POST", f"{core}/resourcequotas", {"metadata": {"name": "q"}}, token=token)[0] == 403
+
+
+def test_a_role_without_verbs_or_about_nothing_is_refused(send: Any, namespace: str) -> None:
+    where = f"{RBAC}/namespaces/{namespace}/roles"
+    for rule, told in (
+        ({"apiGroups": [""], "resources": ["pods"]}, "rules[0].verbs: Required value"),
+        ({"verbs": ["get"], "resources": ["pods"]}, "rules[0].apiGroups: Required value"),
+        ({"verbs": ["get"], "nonResourceURLs": ["/x"]}, "namespaced rules cannot apply to non-resource URLs"),
+    ):
+        status, answer = send("POST", where, {"metadata": {"name": "r"}, "rules": [rule]})
+        assert (status, told in answer["message"]) == (422, True)

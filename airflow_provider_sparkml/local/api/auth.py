@@ -14,6 +14,7 @@ from aiohttp import web
 
 from airflow_provider_sparkml.local.api.call import ANONYMOUS, User
 from airflow_provider_sparkml.local.api.cluster import Cluster
+from airflow_provider_sparkml.local.api.rbac import Access, allowed, refusal
 from airflow_provider_sparkml.local.api.status import unauthorized
 
 ISSUER = "https://kubernetes.default.svc"
@@ -24,7 +25,8 @@ _HEADER = {"alg": "HS256", "typ": "JWT"}
 def authenticate(cluster: Cluster, request: web.BaseRequest) -> User:
     """Return who sent a request.
 
-    :raises StatusError: 401 when there is a token that is none of ours; without any it is the anonymous user.
+    :raises StatusError: 401 when there is a token that is none of ours; without any it is the anonymous user. 403 when
+        he asks to be taken for somebody else, and may not.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if not scheme:
@@ -34,26 +36,39 @@ def authenticate(cluster: Cluster, request: web.BaseRequest) -> User:
     user = user_of_token(cluster, token.strip()) if token.isascii() else None
     if user is None:
         raise unauthorized()
-    return _impersonated(request, user)
+    return _impersonated(cluster, request, user)
 
 
-def _impersonated(request: web.BaseRequest, user: User) -> User:
-    """Return whom the administrator asks to be taken for (``kubectl --as``)."""
+def _impersonated(cluster: Cluster, request: web.BaseRequest, user: User) -> User:
+    """Return for whom the user asks to be taken (``kubectl --as``), who needs the verb ``impersonate`` for it.
+
+    :raises StatusError: 403 when he may not.
+    """
     name = request.headers.get("Impersonate-User")
-    if not name or "system:masters" not in user.groups:
-        return user
     groups = tuple(request.headers.getall("Impersonate-Group", []))
-    if not groups and name.startswith("system:serviceaccount:"):
-        groups = service_account_groups(name.split(":")[2])
-    return User(name, (*groups, "system:authenticated"))
+    if not name:
+        return user
+    if name.startswith("system:serviceaccount:") and name.count(":") == 3:
+        _, _, namespace, account = name.split(":")
+        wanted = [Access("impersonate", "", "serviceaccounts", namespace, account)]
+        implied: tuple[str, ...] = service_account_groups(namespace)
+    else:
+        wanted, implied = [Access("impersonate", "", "users", name=name)], ()
+    for access in (*wanted, *(Access("impersonate", "", "groups", name=group) for group in groups)):
+        if not allowed(cluster, user, access):
+            raise refusal(user, access, access.resource)
+    return User(name, (*(groups or implied), "system:authenticated"))
 
 
-def user_of_token(cluster: Cluster, token: str) -> User | None:
-    """Return whose token it is, ``None`` when it is nobody's."""
+def user_of_token(cluster: Cluster, token: str, audience: str = ISSUER) -> User | None:
+    """Return whose token it is, ``None`` when it is nobody's, or not meant for the audience.
+
+    :param audience: who asks; the API server itself unless said otherwise.
+    """
     if hmac.compare_digest(token.encode(), cluster.admin_token.encode()):
         return ADMIN
     claims = read_token(cluster, token)
-    if claims is None:
+    if claims is None or audience not in claims["aud"]:
         return None
     private = claims["kubernetes.io"]
     namespace, account = private["namespace"], private["serviceaccount"]

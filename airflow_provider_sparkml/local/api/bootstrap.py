@@ -18,23 +18,41 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _ALL = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update", *_READ]
-_WORK = {
+_APPS = {
     "apiGroups": [
-        "", "apps", "batch", "networking.k8s.io", "policy",
+        "apps", "batch", "networking.k8s.io", "policy",
         "sparkoperator.k8s.io", "serving.kserve.io", "kubeflow.org", "trainer.kubeflow.org",
     ],
     "resources": ["*"],
 }  # fmt: skip
+_SEEN = {
+    "apiGroups": [""],
+    "resources": [
+        "configmaps", "endpoints", "events", "limitranges", "namespaces", "namespaces/status", "persistentvolumeclaims",
+        "persistentvolumeclaims/status", "pods", "pods/log", "pods/status", "resourcequotas", "resourcequotas/status",
+        "serviceaccounts", "services", "services/status",
+    ],
+}  # fmt: skip
+_CHANGED = {
+    "apiGroups": [""],
+    "resources": [
+        "configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "pods/eviction", "pods/proxy", "secrets",
+        "serviceaccounts", "serviceaccounts/token", "services", "services/proxy",
+    ],
+}  # fmt: skip
+_VIEW = [{**_SEEN, "verbs": _READ}, {**_APPS, "verbs": _READ}]
+_EDIT = [*_VIEW, {**_CHANGED, "verbs": _WRITE}, {**_APPS, "verbs": _WRITE}]
 
 CLUSTER_ROLES: dict[str, list[Manifest]] = {
     "cluster-admin": [_ALL, {"nonResourceURLs": ["*"], "verbs": ["*"]}],
     "admin": [
-        {**_WORK, "verbs": _WRITE},
+        *_EDIT,
         {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"], "verbs": _WRITE},
     ],
-    "edit": [{**_WORK, "verbs": _WRITE}],
-    "view": [{**_WORK, "verbs": _READ}],
+    "edit": _EDIT,
+    "view": _VIEW,
 }
+"""As on any cluster, so far as it goes: who may view reads no Secret, who may edit changes no quota."""
 
 
 async def bootstrap(cluster: Cluster, builtin: Iterable[ResourceType], bundled: Iterable[Manifest]) -> None:

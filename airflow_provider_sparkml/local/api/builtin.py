@@ -128,9 +128,9 @@ BUILTIN: tuple[ResourceType, ...] = (
         "policy", "poddisruptionbudgets", "PodDisruptionBudget", short_names=("pdb",), status=True, generation=True
     ),
     _in("scheduling.k8s.io", "priorityclasses", "PriorityClass", namespaced=False, short_names=("pc",)),
-    _in(RBAC, "roles", "Role", name_rule=path_segment),
+    _in(RBAC, "roles", "Role", name_rule=path_segment, check=rules.check_role),
     _in(RBAC, "rolebindings", "RoleBinding", name_rule=path_segment, check=rules.check_binding),
-    _in(RBAC, "clusterroles", "ClusterRole", namespaced=False, name_rule=path_segment),
+    _in(RBAC, "clusterroles", "ClusterRole", namespaced=False, name_rule=path_segment, check=rules.check_role),
     _in(
         RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False, name_rule=path_segment,
         check=rules.check_binding,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from airflow_provider_sparkml.local.api.call import Call
 from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.deletes import Options, delete, delete_record, options_of
 from airflow_provider_sparkml.local.api.patches import json_patch, merge_patch, strategic_patch
+from airflow_provider_sparkml.local.api.rbac import authorize
 from airflow_provider_sparkml.local.api.reads import Page, list_body, list_page, selection_of
 from airflow_provider_sparkml.local.api.status import Cause, StatusError, not_found, unsupported_media_type
 from airflow_provider_sparkml.local.api.types import ResourceType, Schema
@@ -139,6 +141,7 @@ def _apply(cluster: Cluster, call: Call, kind: ResourceType, schema: Schema | No
             raise not_found(kind.api, call.target.name)
         if meta.get("resourceVersion") or meta.get("uid"):
             raise not_found(kind.api, call.target.name)
+        authorize(cluster, replace(call, verb="create"))  # an apply that creates needs both verbs
         meta["name"] = meta.get("name") or call.target.name
         return create(cluster, call, kind, schema, config, applied=True)
     found: list[ownership.Applied] = []

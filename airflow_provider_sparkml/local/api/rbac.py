@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +14,12 @@ from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.status import StatusError
 from airflow_provider_sparkml.local.store import Record
 
-_GROUP = "rbac.authorization.k8s.io"
+GROUP = "rbac.authorization.k8s.io"
+"""API group of roles and bindings."""
 
 Rule = dict[str, Any]
+
+_NAMED = re.compile(r"(?:^|,)metadata\.name==?([^,=!]+)(?:,|$)")
 
 EVERYBODY: tuple[Rule, ...] = (
     {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]},
@@ -29,6 +33,7 @@ AUTHENTICATED: tuple[Rule, ...] = (
         "apiGroups": ["authorization.k8s.io"],
         "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
     },
+    {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
 )
 """What everybody with a token may do (``system:discovery`` and ``system:basic-user``)."""
 
@@ -62,18 +67,33 @@ def authorize(cluster: Cluster, call: Call) -> None:
     :raises StatusError: 403, in the words of a real server.
     """
     access = access_of(call.verb, call.target)
+    if (
+        call.verb in ("list", "watch")
+        and not access.name
+        and (named := _NAMED.search(call.query.get("fieldSelector", "")))
+    ):
+        # So a rule with resourceNames allows to list, or watch, that one object (``RequestInfoFactory``).
+        access = replace(access, name=named[1])
     if allowed(cluster, call.user, access):
         return
-    group, plural, name = access.group, call.target.plural, access.name
+    raise refusal(call.user, access, call.target.plural)
+
+
+def refusal(user: User, access: Access, plural: str) -> StatusError:
+    """Return the 403 of a real server.
+
+    :param plural: the resource without its subresource.
+    """
+    group, name = access.group, access.name
     full = f"{plural}.{group}" if group else plural
     where = f' in the namespace "{access.namespace}"' if access.namespace else " at the cluster scope"
     subject = f'{full} "{name}"' if name else full
     message = (
-        f'{subject} is forbidden: User "{call.user.name}" cannot {call.verb} resource "{access.resource}" in API group '
+        f'{subject} is forbidden: User "{user.name}" cannot {access.verb} resource "{access.resource}" in API group '
         f'"{group}"{where}'
     )
     details = {"name": name, "group": group, "kind": plural}
-    raise StatusError(403, "Forbidden", message, {key: value for key, value in details.items() if value})
+    return StatusError(403, "Forbidden", message, {key: value for key, value in details.items() if value})
 
 
 def authorize_path(cluster: Cluster, user: User, verb: str, path: str) -> None:
@@ -90,7 +110,7 @@ def allowed(cluster: Cluster, user: User, access: Access) -> bool:
     """Return whether a user may do something."""
     if "system:masters" in user.groups:
         return True
-    return any(_permits(rule, access) for rule in rules_of(cluster, user, access.namespace))
+    return any(permits(rule, access) for rule in rules_of(cluster, user, access.namespace))
 
 
 def rules_of(cluster: Cluster, user: User, namespace: str) -> Iterator[Rule]:
@@ -101,15 +121,15 @@ def rules_of(cluster: Cluster, user: User, namespace: str) -> Iterator[Rule]:
     if "system:masters" in user.groups:
         yield {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
         yield {"verbs": ["*"], "nonResourceURLs": ["*"]}
-    for record in cluster.store.select(f"{_GROUP}/clusterrolebindings", None):
+    for record in cluster.store.select(f"{GROUP}/clusterrolebindings", None):
         binding = _parsed(record.data)
         if _binds(binding, user, ""):
-            yield from _role_rules(cluster, binding["roleRef"], "")
+            yield from role_rules(cluster, binding["roleRef"], "")
     if namespace:
-        for record in cluster.store.select(f"{_GROUP}/rolebindings", namespace):
+        for record in cluster.store.select(f"{GROUP}/rolebindings", namespace):
             binding = _parsed(record.data)
             if _binds(binding, user, namespace):
-                yield from _role_rules(cluster, binding["roleRef"], namespace)
+                yield from role_rules(cluster, binding["roleRef"], namespace)
 
 
 def _binds(binding: dict[str, Any], user: User, namespace: str) -> bool:
@@ -128,12 +148,16 @@ def _binds(binding: dict[str, Any], user: User, namespace: str) -> bool:
     return False
 
 
-def _role_rules(cluster: Cluster, role: dict[str, str], namespace: str) -> list[Rule]:
+def role_rules(cluster: Cluster, role: dict[str, str], namespace: str) -> list[Rule]:
+    """Return the rules of the role that a binding names; none of one that is not there.
+
+    :param namespace: of the binding.
+    """
     record: Record | None
     if role["kind"] == "ClusterRole":
-        record = cluster.store.get(f"{_GROUP}/clusterroles", "", role["name"])
+        record = cluster.store.get(f"{GROUP}/clusterroles", "", role["name"])
     else:
-        record = cluster.store.get(f"{_GROUP}/roles", namespace, role["name"])
+        record = cluster.store.get(f"{GROUP}/roles", namespace, role["name"])
     return (_parsed(record.data).get("rules") or []) if record else []
 
 
@@ -144,7 +168,8 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return obj
 
 
-def _permits(rule: Rule, access: Access) -> bool:
+def permits(rule: Rule, access: Access) -> bool:
+    """Return whether a rule allows something."""
     if not _contains(rule.get("verbs") or (), access.verb):
         return False
     if access.path:

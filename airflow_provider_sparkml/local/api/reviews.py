@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_sparkml.local.api.auth import user_of_token
+from airflow_provider_sparkml.local.api.auth import ISSUER, user_of_token
 from airflow_provider_sparkml.local.api.call import User
 from airflow_provider_sparkml.local.api.cluster import Cluster
 from airflow_provider_sparkml.local.api.rbac import Access, allowed, rules_of
@@ -40,7 +40,7 @@ def review(cluster: Cluster, user: User, kind: str, obj: Manifest) -> Manifest:
         case "SelfSubjectRulesReview":
             status = _rules(cluster, user, spec.get("namespace") or "")
         case "TokenReview":
-            status = _token(cluster, spec.get("token") or "")
+            status = _token(cluster, spec.get("token") or "", spec.get("audiences") or [ISSUER])
         case _:
             status = {"userInfo": _info(user)}
     return {**obj, "kind": kind, "metadata": obj.get("metadata") or {}, "status": status}
@@ -78,12 +78,13 @@ def _rules(cluster: Cluster, user: User, namespace: str) -> dict[str, Any]:
     }
 
 
-def _token(cluster: Cluster, token: str) -> dict[str, Any]:
-    """Answer whose token it is."""
-    user = user_of_token(cluster, token)
-    if user is None:
-        return {"authenticated": False, "user": {}, "error": "the token is not known to this cluster, or has expired"}
-    return {"authenticated": True, "user": _info(user)}
+def _token(cluster: Cluster, token: str, audiences: list[str]) -> dict[str, Any]:
+    """Answer whose token it is, and for which of the audiences it is good."""
+    for audience in audiences:
+        user = user_of_token(cluster, token, audience)
+        if user is not None:
+            return {"authenticated": True, "user": _info(user), "audiences": [audience]}
+    return {"authenticated": False, "user": {}, "error": "the token is not known to this cluster, or has expired"}
 
 
 def _info(user: User) -> dict[str, Any]:

@@ -331,10 +331,34 @@ def fill_network_policy(obj: Manifest) -> None:
     spec.setdefault("policyTypes", ["Ingress", *(["Egress"] if spec.get("egress") else [])])
 
 
+def check_role(obj: Manifest, old: Manifest | None) -> list[Cause]:
+    """Check that each rule is about resources, or, of a ClusterRole, about paths (``ValidatePolicyRule``)."""
+    causes: list[Cause] = []
+    for index, rule in enumerate(obj.get("rules") or ()):
+        here = f"rules[{index}]"
+        if not rule.get("verbs"):
+            causes.append(required(f"{here}.verbs", "verbs must contain at least one value"))
+        if rule.get("nonResourceURLs"):
+            if obj["kind"] == "Role":
+                detail = "namespaced rules cannot apply to non-resource URLs"
+                causes.append(bad_value(f"{here}.nonResourceURLs", rule["nonResourceURLs"], detail))
+            elif rule.get("apiGroups") or rule.get("resources"):
+                detail = "rules cannot apply to both regular resources and non-resource URLs"
+                causes.append(bad_value(f"{here}.nonResourceURLs", rule["nonResourceURLs"], detail))
+            continue
+        for field, one in (("apiGroups", "api group"), ("resources", "resource")):
+            if not rule.get(field):
+                causes.append(required(f"{here}.{field}", f"resource rules must supply at least one {one}"))
+    return causes
+
+
 def check_binding(obj: Manifest, old: Manifest | None) -> list[Cause]:
     """Check the role that is bound, and that it stays."""
     role = obj.get("roleRef") or {}
     causes = [required(f"roleRef.{part}") for part in ("kind", "name") if not role.get(part)]
+    kinds = ["Role", "ClusterRole"] if obj["kind"] == "RoleBinding" else ["ClusterRole"]
+    if role.get("kind") and role["kind"] not in kinds:
+        causes.append(not_supported("roleRef.kind", role["kind"], kinds))
     for index, subject in enumerate(obj.get("subjects") or ()):
         here = f"subjects[{index}]"
         if not subject.get("name"):

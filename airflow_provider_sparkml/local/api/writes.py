@@ -9,6 +9,7 @@ from airflow_provider_sparkml.local.api import ownership
 from airflow_provider_sparkml.local.api.admission import admit_create, admit_update
 from airflow_provider_sparkml.local.api.call import Call
 from airflow_provider_sparkml.local.api.cluster import Cluster
+from airflow_provider_sparkml.local.api.escalation import check_escalation
 from airflow_provider_sparkml.local.api.fieldsets import fields_of
 from airflow_provider_sparkml.local.api.metadata import (
     SYSTEM_FIELDS,
@@ -113,6 +114,7 @@ def create(
         meta["generation"] = 1
     drop_empty(meta)
     warnings = _complete(kind, schema, obj, None, call)
+    check_escalation(cluster, kind, call.user, obj, None)
     admit_create(cluster, kind, obj, dry_run=call.dry_run)
     if cluster.store.get(kind.storage, meta.get("namespace", ""), meta["name"]) is not None:
         raise already_exists(kind.api, meta["name"])
@@ -192,6 +194,7 @@ def update(
     _check_same(kind, old, new, must_have_version=must_have_version)
     _keep_what_is_not_addressed(kind, call.target.subresource, old, new)
     warnings = _complete(kind, schema, new, old, call)
+    check_escalation(cluster, kind, call.user, new, old)
     admit_update(cluster, kind, old, new)
     outcome = applied() if applied else None
     ownership.updated(old, new, call, schema, outcome)
