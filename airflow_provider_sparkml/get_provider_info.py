@@ -147,6 +147,15 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_sparkml.triggers.training"],
             },
         ],
+        "task-decorators": [
+            {"name": "mpi_job", "class-name": "airflow_provider_sparkml.decorators.job.mpi_job"},
+            {"name": "pytorch_job", "class-name": "airflow_provider_sparkml.decorators.job.pytorch_job"},
+            {"name": "spark_application", "class-name": "airflow_provider_sparkml.decorators.job.spark_application"},
+            {"name": "tf_job", "class-name": "airflow_provider_sparkml.decorators.job.tf_job"},
+            {"name": "train_job", "class-name": "airflow_provider_sparkml.decorators.job.train_job"},
+            {"name": "training_pods", "class-name": "airflow_provider_sparkml.decorators.job.training_pods"},
+            {"name": "xgboost_job", "class-name": "airflow_provider_sparkml.decorators.job.xgboost_job"},
+        ],
         "extra-links": [
             "airflow_provider_sparkml.links.spark.SparkHistoryLink",
             "airflow_provider_sparkml.links.spark.SparkUILink",

@@ -39,7 +39,7 @@ print(json.dumps({"seconds": seconds, "added": sorted(set(sys.modules) - before)
 
 
 def public_modules() -> list[str]:
-    """Return every module of operators, sensors and triggers that the provider declares."""
+    """Return every module of operators, sensors, triggers and decorators that the provider declares."""
     info = get_provider_info()
     declared = [
         module
@@ -47,6 +47,7 @@ def public_modules() -> list[str]:
         for entry in info[part]
         for module in entry["python-modules"]
     ]
+    declared += [entry["class-name"].rpartition(".")[0] for entry in info["task-decorators"]]
     # One module may serve several integrations.
     return list(dict.fromkeys(declared))
 

@@ -10,6 +10,15 @@ import pytest
 from benchmarks.imports import measure, public_modules
 
 PUBLIC = {
+    "airflow_provider_sparkml.decorators.job": {
+        "mpi_job",
+        "pytorch_job",
+        "spark_application",
+        "tf_job",
+        "train_job",
+        "training_pods",
+        "xgboost_job",
+    },
     "airflow_provider_sparkml.hooks.kubernetes": {
         "Cluster",
         "ConnectionSettings",
