@@ -261,6 +261,19 @@ class Applications:
         )
         assert code == 200, answer
 
+    def driver(self, obj: dict[str, Any], status: dict[str, Any]) -> None:
+        """Make an application's driver pod, and write how it stands as the kubelet and the control plane do."""
+        name, pods = obj["metadata"]["name"], f"/api/v1/namespaces/{NAMESPACE}/pods"
+        metadata = {"name": f"{name}-driver", "labels": {"sparkoperator.k8s.io/app-name": name}}
+        pod = {"metadata": metadata, "spec": {"containers": [{"name": "spark-kubernetes-driver", "image": "i:1"}]}}
+        code, answer = self.api_server.request("POST", pods, pod)
+        assert code == 201, answer
+        patch = {"status": status}
+        code, answer = self.api_server.request(
+            "PATCH", f"{pods}/{name}-driver/status", patch, content_type="application/merge-patch+json"
+        )
+        assert code == 200, answer
+
 
 @pytest.fixture(scope="session")
 def applications(api_server: Any) -> Applications:

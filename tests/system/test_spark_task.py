@@ -105,6 +105,61 @@ def test_a_worker_killed_between_create_and_defer_loses_and_duplicates_nothing(a
     applications.until_gone(run)
 
 
+DISRUPTED: dict[str, dict[str, Any]] = {
+    # As the kubelet writes it when its node runs short (eviction_manager.go), ...
+    "EvictedError": {
+        "phase": "Failed",
+        "reason": "Evicted",
+        "message": "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi.",
+    },
+    # ... the scheduler when it makes room for a pod of a higher priority, ...
+    "EvictedError, preempted": {
+        "phase": "Failed",
+        "conditions": [
+            {
+                "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                "message": "default-scheduler: preempting to accommodate a higher priority pod",
+            }
+        ],
+    },
+    # ... and the taint eviction controller when a node stops answering.
+    "NodeLostError": {
+        "phase": "Failed",
+        "conditions": [
+            {
+                "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+                "message": "Taint manager: deleting due to NoExecute taint",
+            }
+        ],
+    },
+}  # fmt: skip
+
+
+def test_an_evicted_driver_is_tried_again_and_a_failed_program_is_not(airflow: Any, applications: Any) -> None:
+    runs = {cause: airflow.trigger("spark_retried", word="x") for cause in (*DISRUPTED, "ApplicationError")}
+    firsts = {cause: deferred(run, applications) for cause, run in runs.items()}
+    for cause, status in DISRUPTED.items():
+        killed = {"terminated": {"exitCode": 137, "reason": "Error", "startedAt": None, "finishedAt": None}}
+        container = {"name": "spark-kubernetes-driver", "state": killed}
+        applications.driver(firsts[cause], {**status, "containerStatuses": [container]})
+        said = "driver container failed with ExitCode: 137, Reason: Error"
+        pod = {"podName": f"{firsts[cause]['metadata']['name']}-driver"}
+        applications.set_state(firsts[cause], "FAILED", error=said, driverInfo=pod, executionAttempts=1)
+    applications.set_state(firsts["ApplicationError"], "FAILED", error=FAILURE)
+    for cause in DISRUPTED:
+        second = applications.until(runs[cause], unlike=firsts[cause]["metadata"]["uid"])
+        applications.set_state(second, "COMPLETED", executionAttempts=1)
+        runs[cause].until("run", "success")
+        ended, _, _ = cause.partition(",")
+        told = runs[cause].until_log("run", "This is try 2 of 3", try_number=2)
+        assert f"try 1: {firsts[cause]['metadata']['name']}, {ended}: The " in told
+        history = runs[cause].xcom("run")["history"]
+        assert [(each["ended"], each["exit_code"]) for each in history] == [(ended, 137), ("SUCCEEDED", None)]
+    failed = runs["ApplicationError"].until("run", "failed")
+    assert failed["try_number"] == 1, "with two retries left"
+    runs["ApplicationError"].until_log("run", "Retry policy decision")
+
+
 def test_execution_timeout_ends_the_application_of_a_deferred_task(airflow: Any, applications: Any) -> None:
     run = airflow.trigger("spark_limited", word="x")
     application = applications.until(run)

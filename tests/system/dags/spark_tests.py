@@ -13,6 +13,7 @@ from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
 from airflow_provider_sparkml.resources.spark import SparkApplication
+from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
 from airflow_provider_sparkml.sensors.spark import SparkApplicationSensor
 
 APPLICATION = SparkApplication(
@@ -39,6 +40,13 @@ with DAG("spark_on_worker", default_args=QUICK, schedule=None):
 
 with DAG("spark_dies_once", default_args={**QUICK, "retries": 1}, schedule=None):
     DiesOnce(task_id="run", application=APPLICATION)
+
+with DAG("spark_retried", default_args={**QUICK, "retries": 2}, schedule=None):
+    SparkApplicationOperator(
+        task_id="run",
+        application=APPLICATION,
+        retry_policy=InfrastructureRetryPolicy(delay=datetime.timedelta(seconds=1)),
+    )
 
 with DAG("spark_limited", default_args=QUICK, schedule=None):
     SparkApplicationOperator(task_id="run", application=APPLICATION, execution_timeout=datetime.timedelta(seconds=6))
