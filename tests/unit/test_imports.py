@@ -94,7 +94,9 @@ def test_importing_every_public_module_pulls_in_little_and_nothing_heavy() -> No
     """Its seconds depend on the machine: `python -m benchmarks.imports` measures them."""
     found = measure(public_modules(), repeats=1)
     assert found["heavy"] == []
-    assert found["modules"] <= 70
+    assert (
+        found["modules"] <= 100
+    )  # all ours or the standard library's: one more module is no matter, one more package is
 
 
 @pytest.mark.parametrize("name", PUBLIC)
