@@ -48,6 +48,18 @@ def test_success(airflow: Any, applications: Any) -> None:
     applications.until_gone(run)
 
 
+def test_a_function_says_what_to_run(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_function", word="hello")
+    application = deferred(run, applications)
+    assert application["spec"]["arguments"] == ["hello", run.run_id]
+    rendered = run.task("run")["rendered_fields"]["application"]
+    assert rendered["spec"]["arguments"] == ["hello", run.run_id]
+    applications.set_state(application, "COMPLETED")
+    run.until("run", "success")
+    assert run.xcom("run")["uid"] == application["metadata"]["uid"]
+    applications.until_gone(run)
+
+
 def test_failure_says_why_in_the_tasks_log(airflow: Any, applications: Any) -> None:
     run = airflow.trigger("spark", word="x")
     application = deferred(run, applications)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
-from airflow.sdk import DAG, Context
+from airflow.sdk import DAG, Context, task
 
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
@@ -37,6 +38,18 @@ with DAG("spark", default_args=QUICK, schedule=None):
 
 with DAG("spark_on_worker", default_args=QUICK, schedule=None):
     SparkApplicationOperator(task_id="run", application=APPLICATION, deferrable=False)
+
+with DAG("spark_function", default_args=QUICK, schedule=None):
+
+    @task
+    def words(dag_run: Any = None) -> list[str]:
+        return [dag_run.conf["word"], "{{ run_id }}"]
+
+    @task.spark_application(task_id="run")
+    def run_words(arguments: list[str]) -> SparkApplication:
+        return replace(APPLICATION, arguments=arguments)
+
+    run_words(words())
 
 with DAG("spark_dies_once", default_args={**QUICK, "retries": 1}, schedule=None):
     DiesOnce(task_id="run", application=APPLICATION)
