@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from airflow_provider_sparkml.exceptions import (
@@ -38,6 +39,10 @@ _CONTROLLERS = {
 }
 
 
+# How RBAC refuses (``apiserver/pkg/endpoints/handlers/responsewriters``): it knows best what was asked.
+_REFUSED = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
+
+
 def controller_of(group: str, kind: str) -> str:
     """Return the name of what acts on objects of a kind, for messages."""
     return _CONTROLLERS.get(group, (f"the controller of {kind} objects", ""))[0]
@@ -58,22 +63,37 @@ def advise(error: ApiError, verb: str, api: ApiResource, namespace: str) -> str:
         case QuotaExceededError():
             return f"See what uses it up: kubectl describe resourcequota -n {namespace}. A retry may find room."
         case ForbiddenError():
-            return (
-                f"The connection's user needs the verb `{verb}` on {api.full_name} in namespace {namespace} "
-                f"(check: kubectl auth can-i {verb} {_for_can_i(api)} -n {namespace}); "
-                f"if the right is there, an admission policy said no: the message names it."
-            )
+            return _advise_right(error, verb, api, namespace)
         case ApiUnavailableError():
             return "Nothing is lost: the next try finds what this one has created, and goes on with it."
         case _:
             return ""
 
 
-def _for_can_i(api: ApiResource) -> str:
-    """Return a type as ``kubectl auth can-i`` takes it: a subresource is an option there, not part of the name."""
-    plural, _, subresource = api.plural.partition("/")
-    name = f"{plural}.{api.group}" if api.group else plural
-    return f"{name} --subresource={subresource}" if subresource else name
+def rule(group: str, resource: str, verbs: Iterable[str]) -> str:
+    """Return the rule that a Role needs for some verbs, as YAML on one line.
+
+    :param group: the API group, empty for the core group.
+    :param resource: with its subresource: ``pods/log``.
+    """
+    return f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{", ".join(verbs)}]}}'
+
+
+def _advise_right(error: ForbiddenError, verb: str, api: ApiResource, namespace: str) -> str:
+    """Return which rule is missing, in the words of the refusal where RBAC wrote it; else what to look for."""
+    refused = _REFUSED.search(str(error))
+    resource, group = api.plural, api.group
+    if refused is not None:
+        verb, resource, group = refused.groups()
+    plural, _, subresource = resource.partition("/")
+    full = f"{plural}.{group}" if group else plural
+    named, asked = (f"{full}/{subresource}", f"{full} --subresource={subresource}") if subresource else (full, full)
+    return (
+        f"The connection's user needs the verb `{verb}` on {named} in namespace {namespace}: add "
+        f"{rule(group, resource, [verb])} to a Role of that namespace that is bound to that user "
+        f"(check: kubectl auth can-i {verb} {asked} -n {namespace}); "
+        f"if the right is there, an admission policy said no: the message names it."
+    )
 
 
 @contextmanager
@@ -96,4 +116,4 @@ def explained(verb: str, api: ApiResource, namespace: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["advise", "controller_of", "explained"]
+__all__ = ["advise", "controller_of", "explained", "rule"]

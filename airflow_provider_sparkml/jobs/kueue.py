@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 WORKLOAD = ApiResource("kueue.x-k8s.io", "v1beta2", "workloads", "Workload")
 JOB_UID = "kueue.x-k8s.io/job-uid"
+QUEUE_NAME = "kueue.x-k8s.io/queue-name"
+UNNAMED_VISITS = 3
+"""How often the workload of a job that names no queue is asked for: Kueue makes one within a second, or none."""
 DEACTIVATED = "Deactivated"
 """What the reason of an eviction that nobody takes back begins with."""
 
@@ -54,41 +57,59 @@ def read_admission(workload: Manifest) -> Admission:
 
 
 class QueueWatch:
-    """Asks for one job's Workload now and then, and tells what is new."""
+    """Asks for one job's Workload now and then, and tells what is new.
 
-    __slots__ = ("_client", "_log", "_off", "_ref", "_told")
+    A job in a queue has a label that says so: Kueue's webhook sets that of a default queue, too. Without it Kueue
+    leaves a job alone, unless it is set to ``manageJobsWithoutQueueName``: so such a job is asked for a few times, and
+    a refusal, which tells nothing where there is no Kueue, is not worth a line.
+    """
+
+    __slots__ = ("_client", "_log", "_off", "_ref", "_told", "_vain")
 
     def __init__(self, client: KubernetesClient, ref: ResourceRef, log: JobLog) -> None:
         self._client = client
         self._ref = ref
         self._log = log
         self._told = ""
+        self._vain = 0
         self._off = False
 
-    async def visit(self) -> Admission | None:
-        """Return where the job's workload stands; ``None`` when there is none, or it cannot be read."""
-        if self._off:
+    async def visit(self, queue: str) -> Admission | None:
+        """Return where the job's workload stands; ``None`` when there is none, or it cannot be read.
+
+        :param queue: the queue that the job's label names, empty for none.
+        """
+        if self._off or (not queue and self._vain >= UNNAMED_VISITS):
             return None
+        workload = await self._read(queue)
+        if workload is None:
+            self._vain += 1
+            return None
+        self._vain = 0
+        admission = read_admission(workload)
+        if admission.line and admission.line != self._told:
+            self._told = admission.line
+            self._log.info("Kueue: workload %s: %s", workload["metadata"]["name"], admission.line)
+        return admission
+
+    async def _read(self, queue: str) -> Manifest | None:
+        """Return the job's workload, ``None`` when there is none, or it cannot be read."""
         try:
             selector = f"{JOB_UID}={self._ref.uid}"
             found = (await self._client.list(WORKLOAD, self._ref.namespace, label_selector=selector)).items
         except ForbiddenError as error:
-            self._off = True
-            advice = advise(error, "list", WORKLOAD, self._ref.namespace)
-            self._log.info("Why Kueue keeps the job waiting will not be shown: %s\n%s", error, advice)
+            self._vain = UNNAMED_VISITS
+            if queue:
+                self._off = True
+                advice = advise(error, "list", WORKLOAD, self._ref.namespace)
+                self._log.info("Why Kueue keeps the job waiting will not be shown: %s\n%s", error, advice)
             return None
         except NotFoundError:
             self._off = True  # Kueue is not installed
             return None
         except ApiError:
             return None
-        if not found:
-            return None
-        admission = read_admission(found[0])
-        if admission.line and admission.line != self._told:
-            self._told = admission.line
-            self._log.info("Kueue: workload %s: %s", found[0]["metadata"]["name"], admission.line)
-        return admission
+        return found[0] if found else None
 
 
-__all__ = ["DEACTIVATED", "WORKLOAD", "Admission", "QueueWatch", "read_admission"]
+__all__ = ["DEACTIVATED", "QUEUE_NAME", "WORKLOAD", "Admission", "QueueWatch", "read_admission"]

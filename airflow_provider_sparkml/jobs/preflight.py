@@ -18,15 +18,17 @@ from airflow_provider_sparkml.exceptions import (
 from airflow_provider_sparkml.jobs.advice import advise
 from airflow_provider_sparkml.jobs.findings import Finding, Status, unseen
 from airflow_provider_sparkml.jobs.preflight_spark import check_spark_operator
+from airflow_provider_sparkml.jobs.rights import KNATIVE, KUEUE, RESOURCE_QUOTA, ROLES, SHARED_RIGHTS, Right, rights_of
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Resource, known_resources
-from airflow_provider_sparkml.resources.core import DEPLOYMENT, EVENT, NAMESPACE, POD, SECRET, SERVICE, SERVICE_ACCOUNT
+from airflow_provider_sparkml.resources.core import NAMESPACE, POD, SECRET, SERVICE_ACCOUNT
 from airflow_provider_sparkml.resources.quantities import parse_quantity
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
 
-RESOURCE_QUOTA = ApiResource("", "v1", "resourcequotas", "ResourceQuota")
 SPARK = "SparkApplication"
+SPARK_ACCOUNT = "spark"
+DRIVER_ROLE = ROLES / "driver.yaml"
 _PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
 _REQUESTS_AT_ONCE = 8
 
@@ -43,41 +45,8 @@ class Wanted:
 
     namespace: str
     kinds: tuple[str, ...] = (SPARK,)
-    service_account: str = "spark"
+    service_account: str = SPARK_ACCOUNT
     image_pull_secret: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """What a role has to allow.
-
-    :param api: the type.
-    :param verbs: what its feature cannot do without.
-    :param optional: what it can, with what is lost.
-    :param loss: what is lost without the optional verbs.
-    :param subresource: ``log``, ``proxy`` …
-    """
-
-    api: ApiResource
-    verbs: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    loss: str = ""
-    subresource: str = ""
-
-    @property
-    def name(self) -> str:
-        """What RBAC calls it."""
-        return f"{self.api.full_name}/{self.subresource}" if self.subresource else self.api.full_name
-
-
-JOB_VERBS = ("create", "get", "list", "patch", "delete")
-SHARED_RIGHTS = (
-    Right(POD, (), ("get", "list"), "no results, and failures without their cause"),
-    Right(POD, (), ("get",), "the job's log is not shown", "log"),
-    Right(EVENT, (), ("list",), "no warning events are shown"),
-    Right(POD, (), ("get",), "no progress is shown", "proxy"),
-)
-ROLLOUT = Right(DEPLOYMENT, ("get", "list", "watch"))
 
 
 def check_wanted(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -186,7 +155,6 @@ async def check_namespace(client: KubernetesClient, namespace: str) -> Finding:
         fix = f"kubectl create namespace {namespace}"
         return Finding(check, Status.FAILED, f"{namespace} does not exist", fix)
     except ForbiddenError:
-        # A Role of a namespace cannot even allow it.
         return Finding(check, Status.UNKNOWN, f"{namespace} may not be seen by these credentials; the rest tells")
     if (found.get("status") or {}).get("phase") == "Terminating":
         return Finding(check, Status.FAILED, f"{namespace} is being deleted", "Choose another, or wait and create it.")
@@ -195,12 +163,11 @@ async def check_namespace(client: KubernetesClient, namespace: str) -> Finding:
 
 async def check_rights(client: KubernetesClient, needed: Iterable[Resource], namespace: str) -> list[Finding]:
     """Return for each type whether every verb that this package uses is allowed (``SelfSubjectAccessReview``)."""
-    slow = "a little later than by watch, a namespace is listed every 10 seconds"
-    rights = [Right(resource.api, JOB_VERBS, ("watch",), slow) for resource in needed]
-    if any(right.api.kind == "InferenceService" for right in rights):
-        rights.append(ROLLOUT)
-    if any(right.api.kind == "Job" for right in rights):
-        rights.append(Right(SERVICE, ("create", "get")))
+    groups = {each["name"] for each in await _groups(client)}
+    rights = dict.fromkeys(right for resource in needed for right in rights_of(resource))
+    rights |= dict.fromkeys((*SHARED_RIGHTS, KUEUE))
+    # What belongs to something that is not installed is asked for by nobody.
+    asked = [right for right in rights if right not in (KUEUE, KNATIVE) or right.api.group in groups]
     slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
     async def allowed(right: Right, verb: str) -> bool:
@@ -212,7 +179,7 @@ async def check_rights(client: KubernetesClient, needed: Iterable[Resource], nam
         answers = await asyncio.gather(*(allowed(right, verb) for verb in verbs))
         return judge_right(right, {verb for verb, yes in zip(verbs, answers, strict=True) if yes}, namespace)
 
-    return list(await asyncio.gather(*(finding(right) for right in (*rights, *SHARED_RIGHTS))))
+    return list(await asyncio.gather(*(finding(right) for right in asked)))
 
 
 def judge_right(right: Right, allowed: set[str], namespace: str) -> Finding:
@@ -220,9 +187,7 @@ def judge_right(right: Right, allowed: set[str], namespace: str) -> Finding:
     check = f"right: {right.name}"
     missing = [verb for verb in right.verbs if verb not in allowed]
     lost = [verb for verb in right.optional if verb not in allowed]
-    plural = f"{right.api.plural}/{right.subresource}" if right.subresource else right.api.plural
-    rule = f'apiGroups: ["{right.api.group}"], resources: ["{plural}"], verbs: [{", ".join([*missing, *lost])}]'
-    fix = f"Add to the Role of the connection's user in namespace {namespace}: {{{rule}}}"
+    fix = f"Add to the Role of the connection's user in namespace {namespace}: {right.rule([*missing, *lost])}"
     if missing:
         return Finding(check, Status.FAILED, f"not allowed: {', '.join([*missing, *lost])}", fix)
     if lost:
@@ -239,10 +204,8 @@ async def check_service_account(client: KubernetesClient, wanted: Wanted) -> lis
         try:
             account = await client.get(SERVICE_ACCOUNT, name, namespace)
         except NotFoundError:
-            fix = (
-                f"kubectl create serviceaccount {name} -n {namespace} && kubectl create rolebinding {name} "
-                f"--clusterrole=edit --serviceaccount={namespace}:{name} -n {namespace}"
-            )
+            renamed = "" if name == SPARK_ACCOUNT else f"sed 's/name: {SPARK_ACCOUNT}$/name: {name}/' {DRIVER_ROLE} | "
+            fix = f"{renamed}kubectl apply -n {namespace} -f {'-' if renamed else DRIVER_ROLE}"
             findings.append(Finding(check, Status.FAILED, f"{name} does not exist in {namespace}", fix))
         except ForbiddenError as error:
             findings.append(unseen(check, error, f"kubectl get serviceaccount {name} -n {namespace}"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
-from airflow_provider_sparkml.jobs.kueue import Admission, QueueWatch
+from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME, Admission, QueueWatch
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
 from airflow_provider_sparkml.jobs.pods import locate, resolve
@@ -117,8 +117,8 @@ class WatchedJob:
 
     __slots__ = (
         "_client", "_created", "_deadlines", "_events", "_events_due", "_facts", "_followed", "_hinted", "_known",
-        "_log", "_on_change", "_pod", "_progress", "_queue", "_ran", "_refused", "_rest", "_source", "_told",
-        "_verdict", "give_up", "ref", "resource", "rounds",
+        "_log", "_on_change", "_pod", "_progress", "_queue", "_queue_name", "_ran", "_refused", "_rest", "_source",
+        "_told", "_verdict", "give_up", "ref", "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +142,7 @@ class WatchedJob:
         self._source: LogSource | None = None
         self._rest: tuple[str, tuple[str, int] | None] = ("", None)
         self._created: float | None = None
+        self._queue_name = ""
         self._facts = 0
         self._verdict = self._known = Verdict(Phase.UNKNOWN)
         self._ran: str | None = None
@@ -182,6 +183,7 @@ class WatchedJob:
         facts, self._facts = self._facts, hash(repr(self.resource.facts(obj)))
         self._source = self.resource.log_source(obj)
         self._created = epoch(obj["metadata"].get("creationTimestamp", ""))
+        self._queue_name = (obj["metadata"].get("labels") or {}).get(QUEUE_NAME, "")
         self._tell(describe(self._verdict, obj))
         now = self._verdict
         return (before.phase, before.submission_id, facts) != (now.phase, now.submission_id, self._facts)
@@ -257,7 +259,7 @@ class WatchedJob:
         """Tell why the job is not admitted; end the wait when it never will be."""
         if self._queue is None:
             self._queue = QueueWatch(self._client, self.ref, self._log)
-        admission = await self._queue.visit()
+        admission = await self._queue.visit(self._queue_name)
         # Asked anew each time: somebody may have activated it again meanwhile.
         self._refused = admission if admission is not None and admission.deactivated else None
         if self._refused is not None:
@@ -360,7 +362,7 @@ def describe(verdict: Verdict, obj: Manifest) -> str:
         part for part in (verdict.reason, verdict.message) if part not in ("", verdict.state, "BeingDeleted")
     )
     if verdict.phase is Phase.QUEUED and not why:
-        queue = (metadata.get("labels") or {}).get("kueue.x-k8s.io/queue-name")
+        queue = (metadata.get("labels") or {}).get(QUEUE_NAME)
         why = (
             f"waiting for Kueue to admit it from queue {queue} (kubectl get workloads -n {metadata.get('namespace')})"
             if queue
