@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ from airflow_provider_sparkml.cli.overview import Overview, read_overview
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import LocalClusterError
-from airflow_provider_sparkml.local.cluster import BANNER, JOB_NAMESPACES, STOP_SECONDS, local_cluster
+from airflow_provider_sparkml.local.cluster import BANNER, JOB_NAMESPACES, STOP_SECONDS, local_cluster, refuse_foreign
 from airflow_provider_sparkml.local.statedir import StateDir, default_state_dir, write_private
 
 START_SECONDS = 30.0
@@ -45,11 +46,26 @@ class Format(StrEnum):
     JSON = "json"
 
 
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Where the user wants kubeconfigs besides the state directory.
+
+    :param admin: the administrator's.
+    :param airflow: Airflow's.
+    """
+
+    admin: Path | None = None
+    airflow: Path | None = None
+
+
 @app.command()
 def up(
     *,
     kubeconfig: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write the kubeconfig here, too (mode 0600).")
+        Path | None, typer.Option(metavar="PATH", help="Write the administrator's kubeconfig here, too (mode 0600).")
+    ] = None,
+    airflow_kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write Airflow's kubeconfig here, too (mode 0600).")
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the API; as last time, or any free one.")
@@ -63,18 +79,18 @@ def up(
 ) -> None:
     """Start the cluster. It runs until Ctrl-C; its state is kept for the next time."""
     state = StateDir(state_dir)
-    copy = kubeconfig.expanduser().absolute() if kubeconfig else None
+    copies = Copies(*(path.expanduser().absolute() if path else None for path in (kubeconfig, airflow_kubeconfig)))
     if detach:
-        _start_detached(state, copy, port, job_namespace, images)
+        _start_detached(state, copies, port, job_namespace, images)
         return
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    interrupted = asyncio.run(_serve(state, copy, port, job_namespace, images))
+    interrupted = asyncio.run(_serve(state, copies, port, job_namespace, images))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
 async def _serve(
-    state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str], images: list[Path]
+    state: StateDir, copies: Copies, port: int | None, job_namespaces: list[str], images: list[Path]
 ) -> bool:
     """Run the cluster until a signal comes; return whether it was Ctrl-C."""
     loop = asyncio.get_running_loop()
@@ -91,12 +107,13 @@ async def _serve(
     async with local_cluster(
         state,
         port=port,
-        kubeconfig=kubeconfig,
+        kubeconfig=copies.admin,
+        airflow_kubeconfig=copies.airflow,
         job_namespaces=None if everywhere else job_namespaces,
         images=images,
     ) as cluster:
         state.announce()
-        typer.echo(_welcome(cluster.server, kubeconfig or state.kubeconfig))
+        typer.echo(f"{BANNER}\nKubernetes API: {cluster.server}\n{_kubeconfigs(state, copies)}")
         number = await cluster.run_until(received)
         again = "; once more Ctrl-C ends them at once" if number == signal.SIGINT else ""
         typer.echo(f"stopping the pods{again}")
@@ -104,23 +121,28 @@ async def _serve(
     return number == signal.SIGINT
 
 
-def _welcome(server: str, kubeconfig: Path) -> str:
-    return f"{BANNER}\nKubernetes API: {server}\nexport KUBECONFIG={kubeconfig}"
+def _kubeconfigs(state: StateDir, copies: Copies) -> str:
+    """Return which kubeconfig is whose: on a line for the shell, and on one for Airflow's connection."""
+    admin, airflow = copies.admin or state.kubeconfig, copies.airflow or state.airflow_kubeconfig
+    return f"export KUBECONFIG={admin}\nfor Airflow, with its rights only: {airflow}"
 
 
 def _start_detached(
-    state: StateDir, kubeconfig: Path | None, port: int | None, job_namespaces: list[str], images: list[Path]
+    state: StateDir, copies: Copies, port: int | None, job_namespaces: list[str], images: list[Path]
 ) -> None:
     """Start the cluster in a session of its own, and wait until it is ready."""
     pid = state.running()
     if pid is not None:
-        if kubeconfig:
-            write_private(kubeconfig, state.kubeconfig.read_text())
-        typer.echo(f"already up (process {pid})\nexport KUBECONFIG={kubeconfig or state.kubeconfig}")
+        for copy, original in ((copies.admin, state.kubeconfig), (copies.airflow, state.airflow_kubeconfig)):
+            if copy:
+                refuse_foreign(copy)
+                write_private(copy, original.read_text())
+        typer.echo(f"already up (process {pid})\n{_kubeconfigs(state, copies)}")
         return
     state.prepare()
     command = [sys.executable, "-m", "airflow_provider_sparkml.cli", "cluster", "up", f"--state-dir={state.path}"]
-    command += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
+    command += [f"--kubeconfig={copies.admin}"] if copies.admin else []
+    command += [f"--airflow-kubeconfig={copies.airflow}"] if copies.airflow else []
     command += [f"--port={port}"] if port else []
     command += [f"--job-namespace={name}" for name in job_namespaces]
     command += [f"--images={directory}" for directory in images]
@@ -198,9 +220,10 @@ def status(
     overview = asyncio.run(_overview(state))
     if output is Format.JSON:
         about = {"running": True, "pid": pid, "stateDir": str(state.path), "kubeconfig": str(state.kubeconfig)}
+        about["airflowKubeconfig"] = str(state.airflow_kubeconfig)
         typer.echo(json.dumps({**about, **overview.to_json()}, indent=2))
         return
-    typer.echo(f"running: process {pid}, {overview.server}\nexport KUBECONFIG={state.kubeconfig}")
+    typer.echo(f"running: process {pid}, {overview.server}\n{_kubeconfigs(state, Copies())}")
     for title, headings, rows in overview.tables():
         print_table(title, headings, rows)
 

@@ -15,6 +15,7 @@ import yaml
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, LocalClusterError
+from airflow_provider_sparkml.local.accounts import airflow_token, apply_accounts
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.deployments import deployment_controller
 from airflow_provider_sparkml.local.controllers.experiments import experiment_controller
@@ -36,12 +37,7 @@ from airflow_provider_sparkml.local.java import find_java_home
 from airflow_provider_sparkml.local.kubelet import Kubelet
 from airflow_provider_sparkml.local.statedir import StateDir, write_private
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
-from airflow_provider_sparkml.resources.core import (
-    PERSISTENT_VOLUME_CLAIM,
-    ROLE,
-    ROLE_BINDING,
-    SERVICE_ACCOUNT,
-)
+from airflow_provider_sparkml.resources.core import PERSISTENT_VOLUME_CLAIM
 
 NAME = "sparkml"
 """Name of the cluster, the user and the context in the kubeconfig."""
@@ -57,23 +53,13 @@ BANNER = (
     "They are no sandbox: a pod can do whatever you can. Do not use it in production."
 )
 
-DRIVER_RULES = [
-    {
-        "apiGroups": [""],
-        "resources": ["pods", "services", "configmaps", "persistentvolumeclaims"],
-        "verbs": ["create", "get", "list", "watch", "update", "patch", "delete", "deletecollection"],
-    },
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-]
-"""What a Spark driver does: https://spark.apache.org/docs/latest/running-on-kubernetes.html#rbac"""
-
 
 @dataclass(frozen=True, slots=True)
 class LocalCluster:
     """A running cluster.
 
     :param server: URL of its API.
-    :param kubeconfig: file with which to reach it.
+    :param kubeconfig: file with which to reach it as its administrator.
     :param work: runs as long as the cluster does.
     """
 
@@ -100,6 +86,7 @@ async def local_cluster(
     *,
     port: int | None = None,
     kubeconfig: Path | None = None,
+    airflow_kubeconfig: Path | None = None,
     job_namespaces: Collection[str] | None = JOB_NAMESPACES,
     images: Sequence[Path] = (),
 ) -> AsyncIterator[LocalCluster]:
@@ -107,7 +94,8 @@ async def local_cluster(
 
     :param state: its state directory, held from here on; a state that was there before goes on.
     :param port: port of the API on 127.0.0.1; where none is given the last one, or else a free one.
-    :param kubeconfig: where to write the kubeconfig besides the state directory.
+    :param kubeconfig: where to write the administrator's kubeconfig besides the state directory.
+    :param airflow_kubeconfig: the same for Airflow's.
     :param job_namespaces: where SparkApplications are run; everywhere when ``None``.
     :param images: directories with image folders of the user's own.
     :raises LocalClusterError: it is already up, the port is taken, the kubeconfig is somebody else's, or a directory
@@ -115,8 +103,8 @@ async def local_cluster(
     """
     store = ImageStore(image_folders(images), default_cache())
     with state.hold():
-        if kubeconfig:
-            refuse_foreign(kubeconfig)
+        for path in filter(None, (kubeconfig, airflow_kubeconfig)):
+            refuse_foreign(path)
         # A Java takes its time to say which it is; the API server comes up meanwhile.
         java = asyncio.create_task(asyncio.to_thread(find_java_home, default_cache()))
         server = ApiServer(state.path)
@@ -125,7 +113,9 @@ async def local_cluster(
             for path in filter(None, (state.kubeconfig, kubeconfig)):
                 write_kubeconfig(path, server.secure_url, server.admin_token, ca=server.ca)
             async with KubernetesClient(kubeconfig_file(state.kubeconfig)) as client:
-                await bootstrap(client)
+                token = await bootstrap(client)
+                for path in filter(None, (state.airflow_kubeconfig, airflow_kubeconfig)):
+                    write_kubeconfig(path, server.secure_url, token, ca=server.ca)
                 async with _parts(
                     client, state, server, java_home=await java, job_namespaces=job_namespaces, images=store
                 ) as work:
@@ -226,26 +216,19 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
-async def bootstrap(client: KubernetesClient) -> None:
-    """Create what every cluster begins with; what is there already stays as it is."""
-    meta = {"namespace": "default", "name": "spark"}
-    await _ensure(client, SERVICE_ACCOUNT, {"metadata": meta})
-    await _ensure(client, ROLE, {"metadata": meta, "rules": DRIVER_RULES})
-    await _ensure(
-        client,
-        ROLE_BINDING,
-        {
-            "metadata": meta,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "spark"},
-            "subjects": [{"kind": "ServiceAccount", **meta}],
-        },
-    )
+async def bootstrap(client: KubernetesClient) -> str:
+    """Create what every cluster begins with, and return a token of Airflow's account.
+
+    The accounts are made as shipped; whatever else is there already stays as it is.
+    """
+    await apply_accounts(client, "default")
     claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "10Gi"}}}
     await _ensure(
         client,
         PERSISTENT_VOLUME_CLAIM,
         {"metadata": {"namespace": "default", "name": "sparkml-data"}, "spec": claim},
     )
+    return await airflow_token(client, "default")
 
 
 async def _ensure(client: KubernetesClient, api: ApiResource, manifest: Manifest) -> None:

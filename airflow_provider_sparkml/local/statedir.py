@@ -33,8 +33,13 @@ class StateDir:
 
     @property
     def kubeconfig(self) -> Path:
-        """The kubeconfig of the cluster, mode 0600; valid again after a restart."""
+        """The administrator's kubeconfig, mode 0600; valid again after a restart."""
         return self.path / "kubeconfig"
+
+    @property
+    def airflow_kubeconfig(self) -> Path:
+        """Airflow's, with no more rights than Airflow needs; mode 0600."""
+        return self.path / "airflow-kubeconfig"
 
     @property
     def log(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,12 +108,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_up_status_down_and_up_again(state: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "elsewhere" / "config"
+    copy, airflow = tmp_path / "elsewhere" / "config", tmp_path / "elsewhere" / "airflow"
     server = ""
     for again in (False, True):  # the second time with a state to be read
-        first = sparkml("cluster", "up", "--detach", "--state-dir", state, "--kubeconfig", copy)
+        copies = ("--kubeconfig", copy, "--airflow-kubeconfig", airflow)
+        first = sparkml("cluster", "up", "--detach", "--state-dir", state, *copies)
         assert "not use it in production" in first.stdout.replace("Do not", "not")
-        assert f"export KUBECONFIG={copy}" in first.stdout
+        assert f"export KUBECONFIG={copy}\nfor Airflow, with its rights only: {airflow}\n" in first.stdout
         if not again:
             server = server_of(copy)
             kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"a": "b"}}
@@ -120,14 +123,14 @@ def test_up_status_down_and_up_again(state: Path, tmp_path: Path) -> None:
             assert not (state / "cluster.pid").exists()
     assert server_of(copy) == server  # so that kubeconfigs stay valid
     assert kubectl(state, "get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "b"
-    for path in (copy, state / "kubeconfig"):
+    for path in (copy, state / "kubeconfig", airflow, state / "airflow-kubeconfig"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_everything_spark_needs_is_there(shared: Path) -> None:
     assert "serviceaccount/spark" in kubectl(shared, "get", "serviceaccount", "-o", "name")
     assert kubectl(shared, "get", "pvc", "sparkml-data", "-o", "name")
-    wanted = [("create", "pods"), ("deletecollection", "services"), ("watch", "configmaps"), ("get", "pods/log")]
+    wanted = [("create", "pods"), ("deletecollection", "services"), ("watch", "configmaps"), ("patch", "pods")]
     for verb, kind in wanted:
         resource, _, subresource = kind.partition("/")
         what = {"namespace": "default", "verb": verb, "resource": resource, "subresource": subresource}
@@ -141,6 +144,33 @@ def test_everything_spark_needs_is_there(shared: Path) -> None:
         assert answer["status"]["allowed"] is True, what
     for namespace in ("default", "kube-system"):
         assert kubectl(shared, "get", "namespace", namespace, "-o", "name")
+
+
+def test_airflows_kubeconfig_has_its_rights_only(shared: Path) -> None:
+    def may(verb: str, what: str, *, namespace: str = "default") -> bool:
+        command = [SCRIPTS / "kubectl", f"--kubeconfig={shared / 'airflow-kubeconfig'}", "auth", "can-i", verb, what]
+        answer = subprocess.run([*command, "-n", namespace], capture_output=True, text=True, check=False, timeout=30)
+        return answer.stdout.strip() == "yes"
+
+    assert may("create", "sparkapplications.sparkoperator.k8s.io")
+    assert may("get", "pods/log")
+    assert not may("create", "pods")
+    assert not may("get", "secrets")
+    assert not may("create", "sparkapplications.sparkoperator.k8s.io", namespace="kube-system")
+    token = yaml.safe_load((shared / "airflow-kubeconfig").read_text())["users"][0]["user"]["token"]
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["sub"] == "system:serviceaccount:default:airflow"
+    assert claims["exp"] - time.time() > 9 * 365 * 24 * 3600, "a cluster may run for long"
+
+
+def test_a_role_that_was_changed_is_as_shipped_after_the_next_start(running: Path) -> None:
+    kubectl(running, "patch", "role", "airflow", "--type=merge", "-p", '{"rules": []}')
+    kubectl(running, "create", "role", "more", "--verb=get", "--resource=secrets")
+    sparkml("cluster", "down", "--state-dir", running)
+    sparkml("cluster", "up", "--detach", "--state-dir", running)
+    rules = json.loads(kubectl(running, "get", "role", "airflow", "-o", "json"))["rules"]
+    assert rules[0]["resources"] == ["sparkapplications"]
+    assert kubectl(running, "get", "role", "more", "-o", "name")
 
 
 def test_a_second_up_says_so(shared: Path, tmp_path: Path) -> None:
