@@ -27,6 +27,7 @@ from airflow_provider_sparkml.resources.retries import set_replicas_off
 from airflow_provider_sparkml.resources.training import (
     Replica,
     RunPolicy,
+    Secret,
     Volcano,
     Volume,
     YuniKorn,
@@ -242,6 +243,7 @@ __all__ = [
     "PyTorchJob",
     "Replica",
     "RunPolicy",
+    "Secret",
     "TFJob",
     "Volcano",
     "Volume",

@@ -36,6 +36,7 @@ from airflow_provider_sparkml.resources.retries import set_off, set_replicas_off
 from airflow_provider_sparkml.resources.training import (
     Replica,
     RunPolicy,
+    Secret,
     Volcano,
     Volume,
     YuniKorn,
@@ -170,7 +171,7 @@ def horovod_job(
         raise InvalidManifestError(f"command is {command!r}: it must be a list, such as ['python', 'train.py']")
     pods = replace(worker or Replica(image=image), image=image, replicas=workers)
     first = launcher or Replica(
-        image=image, env=pods.env, env_from_secrets=pods.env_from_secrets, volumes=pods.volumes,
+        image=image, env=pods.env, secrets=pods.secrets, volumes=pods.volumes,
         service_account=pods.service_account, image_pull_secrets=pods.image_pull_secrets,
     )  # fmt: skip
     return MPIJob(
@@ -299,6 +300,7 @@ __all__ = [
     "MPIJob",
     "Replica",
     "RunPolicy",
+    "Secret",
     "Volcano",
     "Volume",
     "YuniKorn",

@@ -6,7 +6,7 @@ The status: ``pkg/apis/serving/v1beta1/inference_service_status.go`` of kserve/k
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,10 @@ from airflow_provider_sparkml.resources.base import (
     Resource,
     Verdict,
     plain,
+    present,
     register,
 )
+from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_env, secret_env_from, secret_volumes
 
 API = ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService")
 MODEL_CONTAINER = "kserve-container"
@@ -176,6 +178,7 @@ class InferenceService:
     :param containers: containers of a custom predictor, as in a pod spec, instead of a model format.
     :param runtime: name of a ServingRuntime; chosen by KServe when empty.
     :param env: environment variables of the model server.
+    :param secrets: what the model server takes from Kubernetes Secrets.
     :param resources: ``{"requests": …, "limits": …}`` of the model server.
     :param min_replicas: at least so many pods.
     :param max_replicas: at most so many pods; ``None`` for ``min_replicas``.
@@ -192,6 +195,7 @@ class InferenceService:
     containers: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]] = ()
     runtime: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[Secret] = ()
     resources: Mapping[str, Any] = field(default_factory=dict)
     min_replicas: int | str = 1
     max_replicas: int | str | None = None
@@ -209,7 +213,9 @@ class InferenceService:
         if self.model_format and not self.storage_uri:
             raise InvalidManifestError("storage_uri is empty: say where the model is, such as 'pvc://claim/path'")
         ignored = [
-            name for name in ("storage_uri", "runtime", "env", "resources") if self.containers and getattr(self, name)
+            name
+            for name in ("storage_uri", "runtime", "env", "secrets", "resources")
+            if self.containers and getattr(self, name)
         ]
         if ignored:
             raise InvalidManifestError(
@@ -230,6 +236,8 @@ class InferenceService:
             predictor["containers"] = plain(self.containers)
         else:
             predictor["model"] = self._model()
+        if volumes := [volume.to_volume() for volume in secret_volumes(self.secrets)]:
+            predictor["volumes"] = volumes
         metadata: dict[str, Any] = {"name": self.name}
         if self.labels:
             metadata["labels"] = dict(self.labels)
@@ -247,8 +255,11 @@ class InferenceService:
         model: dict[str, Any] = {"modelFormat": {"name": self.model_format}, "storageUri": self.storage_uri}
         if self.runtime:
             model["runtime"] = self.runtime
-        if self.env:
-            model["env"] = [{"name": name, "value": value} for name, value in self.env.items()]
+        if self.env or self.secrets:
+            env = [{"name": name, "value": value} for name, value in self.env.items()]
+            mounts = [volume.to_mount() for volume in secret_volumes(self.secrets)]
+            fields = {"env": env + secret_env(self.secrets), "envFrom": secret_env_from(self.secrets)}
+            model |= present({**fields, "volumeMounts": mounts})
         if self.resources:
             model["resources"] = plain(self.resources)
         return model
@@ -267,4 +278,4 @@ INFERENCE_SERVICE = register(
     )
 )
 
-__all__ = ["API", "INFERENCE_SERVICE", "MODEL_CONTAINER", "InferenceService", "read"]
+__all__ = ["API", "INFERENCE_SERVICE", "MODEL_CONTAINER", "InferenceService", "Secret", "read"]

@@ -27,6 +27,7 @@ from airflow_provider_sparkml.resources.spark_builders import (
     DynamicAllocation,
     Executor,
     RestartPolicy,
+    Secret,
     SparkApplication,
 )
 from airflow_provider_sparkml.resources.spark_check import check
@@ -208,6 +209,7 @@ __all__ = [
     "DynamicAllocation",
     "Executor",
     "RestartPolicy",
+    "Secret",
     "SparkApplication",
     "Volume",
     "read",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest, plain, present
+from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_env, secret_env_from
+from airflow_provider_sparkml.resources.spark_placement import Colocate, Qos, check_placement, colocated, guaranteed
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 
@@ -26,7 +28,8 @@ class _Role:
     :param image: image of this role, when it is not the application's.
     :param service_account: Kubernetes service account of the pods.
     :param env: environment variables.
-    :param env_from_secrets: environment variable → ``(secret, key)``.
+    :param secrets: what the pods take from Kubernetes Secrets. ``env`` and ``env_from`` are put in by the operator's
+        webhook; files are mounted by Spark itself.
     :param labels: labels of the pods.
     :param annotations: annotations of the pods.
     :param node_selector: node labels that the pods need; not together with the application's.
@@ -46,7 +49,7 @@ class _Role:
     image: str = ""
     service_account: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
-    env_from_secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    secrets: Sequence[Secret] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -59,10 +62,7 @@ class _Role:
 
     def _common(self) -> dict[str, Any]:
         """Return the fields that both roles share."""
-        secrets = [
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-            for name, (secret, key) in self.env_from_secrets.items()
-        ]
+        env = [{"name": name, "value": value} for name, value in self.env.items()]
         return {
             "cores": self.cores,
             "memory": self.memory,
@@ -73,7 +73,13 @@ class _Role:
                     "memoryOverhead": self.memory_overhead,
                     "image": self.image,
                     "serviceAccount": self.service_account,
-                    "env": [{"name": name, "value": value} for name, value in self.env.items()] + secrets,
+                    "env": env + secret_env(self.secrets),
+                    "envFrom": secret_env_from(self.secrets),
+                    "secrets": [
+                        {"name": secret.name, "path": secret.mount_path, "secretType": "Generic"}
+                        for secret in self.secrets
+                        if secret.mount_path
+                    ],
                     "labels": self.labels,
                     "annotations": self.annotations,
                     "nodeSelector": self.node_selector,
@@ -257,6 +263,9 @@ class SparkApplication:
     :param batch_scheduler: gang scheduler.
     :param queue: Kueue's local queue (label ``kueue.x-k8s.io/queue-name``).
     :param volumes: volumes and where they are mounted.
+    :param qos: ``guaranteed``: all pods' limits are what they request, so that Kubernetes evicts them last.
+    :param colocate: ``node`` or ``zone``: executors are rather put where others of the application are; by the
+        operator's webhook, on Kubernetes 1.31 or later.
     :param image_pull_policy: ``Always``, ``IfNotPresent`` or ``Never``.
     :param image_pull_secrets: names of Secrets.
     :param node_selector: node labels that all pods need.
@@ -283,6 +292,8 @@ class SparkApplication:
     batch_scheduler: BatchScheduler | None = None
     queue: str = ""
     volumes: Sequence[Volume] = ()
+    qos: Qos = ""
+    colocate: Colocate = ""
     image_pull_policy: str = ""
     image_pull_secrets: Sequence[str] = ()
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -292,7 +303,10 @@ class SparkApplication:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_manifest(self) -> Manifest:
-        """Return the manifest, new at each call."""
+        """Return the manifest, new at each call.
+
+        :raises InvalidManifestError: ``qos`` or ``colocate`` is none, or contradicts what else is set.
+        """
         labels = {**self.labels, **({"kueue.x-k8s.io/queue-name": self.queue} if self.queue else {})}
         metadata = present({"name": self.name, "labels": labels, "annotations": self.annotations})
         manifest: Manifest = plain(
@@ -340,7 +354,12 @@ class SparkApplication:
 
     def _role(self, role: Literal["driver", "executor"]) -> dict[str, Any]:
         """Return a role's part of the spec with its volume mounts."""
+        check_placement(self.qos, self.colocate)
         spec = self.driver.to_spec() if role == "driver" else self.executor.to_spec()
+        if self.qos:
+            spec = guaranteed(spec, role, self.spark_conf)
+        if self.colocate and role == "executor":
+            spec = colocated(spec, self.colocate)
         mounts = [volume.to_mount() for volume in self.volumes if role in volume.roles]
         if mounts:
             spec["volumeMounts"] = [*spec.get("volumeMounts", []), *mounts]
@@ -359,5 +378,6 @@ __all__ = [
     "DynamicAllocation",
     "Executor",
     "RestartPolicy",
+    "Secret",
     "SparkApplication",
 ]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import (
     ApiResource,
     LogSource,
@@ -32,6 +33,7 @@ from airflow_provider_sparkml.resources.fields import (
     number_faults,
     refuse,
 )
+from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_volumes
 from airflow_provider_sparkml.resources.replicas import add_env_to, normalize_container
 from airflow_provider_sparkml.resources.training import Volume, env_entries, manifest_of, metadata_of
 
@@ -54,7 +56,8 @@ class Trainer:
     :param command: the program, a list; the runtime's plugin sets ``PET_*`` variables, which ``torchrun`` reads.
     :param args: its arguments, a list.
     :param env: environment variables.
-    :param env_from_secrets: environment variable → ``(secret, key)``.
+    :param secrets: what the trainer takes from Kubernetes Secrets: keys by name, and files; ``env_from`` is refused,
+        since a TrainJob has no place for it.
     :param num_nodes: how many pods.
     :param num_proc_per_node: processes per pod.
     :param resources_per_node: ``{"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": 1}`` of each pod: what it requests
@@ -66,11 +69,18 @@ class Trainer:
     command: Sequence[Any] = ()
     args: Sequence[Any] = ()
     env: Mapping[str, Any] = field(default_factory=dict)
-    env_from_secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    secrets: Sequence[Secret] = ()
     num_nodes: int | str | None = None
     num_proc_per_node: int | str | None = None
     resources_per_node: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        whole = [secret.name for secret in self.secrets if secret.env_from]
+        if whole:
+            raise InvalidManifestError(
+                f"env_from of secret {whole[0]!r} is True, which a TrainJob has no place for: name its keys in env"
+            )
 
     def to_spec(self) -> dict[str, Any]:
         """Return ``spec.trainer``."""
@@ -80,7 +90,7 @@ class Trainer:
                 "image": self.image,
                 "command": self.command,
                 "args": self.args,
-                "env": env_entries(self.env, self.env_from_secrets),
+                "env": env_entries(self.env, self.secrets),
                 "numNodes": self.num_nodes,
                 "numProcPerNode": self.num_proc_per_node,
                 "resourcesPerNode": present({"requests": self.resources_per_node, "limits": limits}),
@@ -206,7 +216,9 @@ class TrainJob:
     def to_manifest(self) -> Manifest:
         """Return the manifest, new at each call."""
         given = {"dataset": self.dataset, "model": self.model}
-        own_patch = [self.pods.to_patch()] if self.pods else []
+        mounted = secret_volumes(self.trainer.secrets)
+        pods = replace(self.pods or PodOverrides(), volumes=[*(self.pods.volumes if self.pods else ()), *mounted])
+        own_patch = [pods.to_patch()] if self.pods or mounted else []
         spec = {"runtimeRef": {"name": self.runtime, "kind": self.runtime_kind}} | present(
             {
                 "trainer": self.trainer.to_spec(),
@@ -350,6 +362,7 @@ __all__ = [
     "TRAIN_JOB",
     "Initializer",
     "PodOverrides",
+    "Secret",
     "TrainJob",
     "Trainer",
     "Volume",

@@ -6,11 +6,12 @@ Every field may be a Jinja template. What has no parameter here is given in ``ex
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest, plain, present
+from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_env, secret_env_from, secret_volumes
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -84,7 +85,7 @@ class Replica:
     :param args: its arguments, a list.
     :param replicas: how many pods.
     :param env: environment variables.
-    :param env_from_secrets: environment variable → ``(secret, key)``.
+    :param secrets: what the pods take from Kubernetes Secrets.
     :param cpu: CPU that each pod requests, as a quantity (``500m``, ``4``).
     :param memory: memory that each pod requests, and may use at most (``2Gi``).
     :param gpus: GPUs of each pod.
@@ -106,7 +107,7 @@ class Replica:
     args: Sequence[Any] = ()
     replicas: int | str = 1
     env: Mapping[str, Any] = field(default_factory=dict)
-    env_from_secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    secrets: Sequence[Secret] = ()
     cpu: str = ""
     memory: str = ""
     gpus: int | str = 0
@@ -143,7 +144,7 @@ class Replica:
 
         :param container: name of the pods' container.
         """
-        volumes = [volume.to_volume() for volume in self.volumes]
+        volumes = [volume.to_volume() for volume in self._all_volumes()]
         spec = {"containers": [self._container(container)]} | present(
             {
                 # A volume may be mounted in several places.
@@ -164,11 +165,15 @@ class Replica:
                 # An XComArg stands for a list that is known only when the task runs.
                 "command": self.command,
                 "args": self.args,
-                "env": env_entries(self.env, self.env_from_secrets),
+                "env": env_entries(self.env, self.secrets),
+                "envFrom": secret_env_from(self.secrets),
                 "resources": self.resources(),
-                "volumeMounts": [volume.to_mount() for volume in self.volumes],
+                "volumeMounts": [volume.to_mount() for volume in self._all_volumes()],
             }
         )
+
+    def _all_volumes(self) -> list[Volume]:
+        return [*self.volumes, *secret_volumes(self.secrets)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,19 +246,13 @@ def with_gang(
     return present({"metadata": metadata}) | {"spec": {"schedulerName": gang.scheduler} | template["spec"]}
 
 
-def env_entries(
-    env: Mapping[str, Any], from_secrets: Mapping[str, tuple[str, str]] | None = None
-) -> list[dict[str, Any]]:
+def env_entries(env: Mapping[str, Any], secrets: Iterable[Secret] = ()) -> list[dict[str, Any]]:
     """Return a container's ``env``.
 
     :param env: values by name.
-    :param from_secrets: ``(secret, key)`` by name.
+    :param secrets: where further ones come from.
     """
-    secrets = [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-        for name, (secret, key) in (from_secrets or {}).items()
-    ]
-    return [{"name": name, "value": value} for name, value in env.items()] + secrets
+    return [*({"name": name, "value": value} for name, value in env.items()), *secret_env(secrets)]
 
 
 def metadata_of(name: str, queue: str, labels: Mapping[str, str], annotations: Mapping[str, str]) -> dict[str, Any]:
@@ -281,6 +280,7 @@ __all__ = [
     "Gang",
     "Replica",
     "RunPolicy",
+    "Secret",
     "Volcano",
     "Volume",
     "YuniKorn",

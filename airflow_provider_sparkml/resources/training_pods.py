@@ -42,6 +42,7 @@ from airflow_provider_sparkml.resources.retries import refuse_retries, set_off
 from airflow_provider_sparkml.resources.training import (
     Gang,
     Replica,
+    Secret,
     Volcano,
     Volume,
     YuniKorn,
@@ -257,6 +258,7 @@ __all__ = [
     "JOB_NAME",
     "TRAINING_PODS",
     "Replica",
+    "Secret",
     "TrainingPods",
     "Volcano",
     "Volume",

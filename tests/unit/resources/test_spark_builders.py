@@ -13,6 +13,7 @@ from airflow_provider_sparkml.resources.spark import (
     DynamicAllocation,
     Executor,
     RestartPolicy,
+    Secret,
     SparkApplication,
     Volume,
 )
@@ -35,7 +36,10 @@ FULL = SparkApplication(
         memory_overhead="512Mi",
         service_account="spark",
         env={"A": "1"},
-        env_from_secrets={"PASSWORD": ("db", "password")},
+        secrets=[
+            Secret(name="db", env={"PASSWORD": "password"}, env_from=True, prefix="DB_"),
+            Secret(name="db.tls", mount_path="/etc/db"),
+        ],
         labels={"l": "1"},
         annotations={"a": "1"},
         node_selector={"pool": "drivers"},

@@ -16,7 +16,16 @@ from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import LogSource, Manifest, resource_for
 from airflow_provider_sparkml.resources.katib import Experiment, Objective, Parameter
 from airflow_provider_sparkml.resources.kubeflow_v1 import PyTorchJob, TFJob, XGBoostJob
-from airflow_provider_sparkml.resources.mpi import MPIJob, Replica, RunPolicy, Volcano, Volume, YuniKorn, horovod_job
+from airflow_provider_sparkml.resources.mpi import (
+    MPIJob,
+    Replica,
+    RunPolicy,
+    Secret,
+    Volcano,
+    Volume,
+    YuniKorn,
+    horovod_job,
+)
 from airflow_provider_sparkml.resources.trainer import Initializer, PodOverrides, Trainer, TrainJob
 from airflow_provider_sparkml.resources.training_pods import TrainingPods
 from tests.unit.resources.kinds import BY_ID, KINDS, ONE, TWO, Kind
@@ -35,7 +44,10 @@ FULL = Replica(
     args=["--epochs", 5, True],
     replicas="2",
     env={"A": 1},
-    env_from_secrets={"PASSWORD": ("db", "password")},
+    secrets=[
+        Secret(name="db", env={"PASSWORD": "password"}, env_from=True, prefix="DB_"),
+        Secret(name="db.tls", mount_path="/etc/db"),
+    ],
     cpu="500m",
     memory="2Gi",
     gpus="1",
@@ -74,7 +86,8 @@ FULLEST = [
         runtime="mine",
         runtime_kind="TrainingRuntime",
         trainer=Trainer(
-            image="i:1", command=["torchrun"], args=[1], env={"A": "1"}, env_from_secrets={"P": ("s", "k")},
+            image="i:1", command=["torchrun"], args=[1], env={"A": "1"},
+            secrets=[Secret(name="s", env={"P": "k"}, mount_path="/s")],
             num_nodes="2", num_proc_per_node="1", resources_per_node={"cpu": "1", "nvidia.com/gpu": 1},
         ),
         dataset=Initializer(storage_uri="hf://o/n", env={"A": "1"}, secret="hf"),
@@ -205,7 +218,8 @@ def test_what_templates_render_to_gets_its_type_back() -> None:
         "requests": {"cpu": "500m", "memory": "2Gi", "amd.com/gpu": "1"},
         "limits": {"memory": "2Gi", "amd.com/gpu": "1"},
     }
-    assert len(worker["template"]["spec"]["volumes"]) == 2, "a volume that is mounted twice is there once"
+    volumes = [each["name"] for each in worker["template"]["spec"]["volumes"]]
+    assert volumes == ["data", "scratch", "secret-db-tls"], "a volume that is mounted twice is there once"
 
 
 def fault(kind: Kind, *path: Any, value: Any) -> str:
