@@ -54,6 +54,7 @@ PUBLIC = {
         "TrainingPodsOperator",
         "XGBoostJobOperator",
     },
+    "airflow_provider_sparkml.params": {"check_params", "params_env", "spark_params"},
     "airflow_provider_sparkml.sensors.custom_resource": {"CustomResourceSensor"},
     "airflow_provider_sparkml.sensors.spark": {"SparkApplicationSensor"},
     "airflow_provider_sparkml.sensors.training": {
