@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from airflow_provider_sparkml import __version__
 from airflow_provider_sparkml.cli import cluster, images
 from airflow_provider_sparkml.cli.check import check
+from airflow_provider_sparkml.cli.plan import plan
 from airflow_provider_sparkml.cli.validate import validate
 from airflow_provider_sparkml.exceptions import SparkMLError
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(images.app, name="images")
 app.command()(check)
+app.command()(plan)
 app.command()(validate)
 
 

@@ -35,6 +35,7 @@ def test_version() -> None:
         (("cluster", "status", "--help"), ("--output", "table|json")),
         (("images", "build", "--help"), ("NAME",)),
         (("validate", "--help"), ("--kubeconfig", "--context", "--namespace", "--server", "FILE")),
+        (("plan", "--help"), ("--node-cpu", "--kubeconfig", "--selector", "--driver-memory", "table|json")),
         (("check", "--help"), ("--kubeconfig", "--context", "--namespace", "--kind", "table|json")),
     ],
 )
