@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.local.accounts import AIRFLOW, shipped
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
 from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
@@ -66,6 +67,54 @@ class RunningApiServer:
         path = self.state_dir / "pods" / uid / f"{container}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def airflow_kubeconfig(self, namespace: str, *, name: str = AIRFLOW) -> Path:
+        """Return a kubeconfig with the rights that the shipped roles give Airflow in a namespace, and with no others.
+
+        :param name: another service account, which has no role yet.
+        """
+        core = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        if name == AIRFLOW:
+            for manifest in shipped():
+                kind, of = manifest["kind"], f"namespaces/{namespace}/{manifest['kind'].lower()}s"
+                where = f"/api/v1/{of}" if kind == "ServiceAccount" else f"/apis/rbac.authorization.k8s.io/v1/{of}"
+                path = f"{where}/{manifest['metadata']['name']}?fieldManager=test&force=true"
+                status, answer = self.request("PATCH", path, manifest, content_type="application/apply-patch+yaml")
+                assert status in (200, 201), answer
+        else:
+            status, answer = self.request("POST", core, {"metadata": {"name": name}})
+            assert status == 201, answer
+        status, answer = self.request("POST", f"{core}/{name}/token", {"spec": {"expirationSeconds": 36000}})
+        assert status == 201, answer
+        path = self.state_dir / f"{namespace}-{name}-kubeconfig"
+        write_kubeconfig(path, self.url, answer["status"]["token"], namespace=namespace)
+        return path
+
+    def grant(
+        self,
+        namespace: str,
+        rules: list[dict[str, Any]],
+        *,
+        account: str = AIRFLOW,
+        role: str = "more",
+        everywhere: bool = False,
+    ) -> None:
+        """Give a service account of a namespace these rights as well; the same role again replaces them.
+
+        :param everywhere: by a ClusterRole, not only in its namespace.
+        """
+        group, cluster = "rbac.authorization.k8s.io", "Cluster" if everywhere else ""
+        where = f"/apis/{group}/v1" if everywhere else f"/apis/{group}/v1/namespaces/{namespace}"
+        reference = {"apiGroup": group, "kind": f"{cluster}Role", "name": role}
+        subjects = [{"kind": "ServiceAccount", "name": account, "namespace": namespace}]
+        for kind, spec in (
+            (f"{cluster}Role", {"rules": rules}),
+            (f"{cluster}RoleBinding", {"roleRef": reference, "subjects": subjects}),
+        ):
+            body = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": role}, **spec}
+            path = f"{where}/{kind.lower()}s/{role}?fieldManager=test&force=true"
+            status, answer = self.request("PATCH", path, body, content_type="application/apply-patch+yaml")
+            assert status in (200, 201), answer
 
     def request(
         self,

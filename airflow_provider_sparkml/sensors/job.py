@@ -154,8 +154,11 @@ class JobSensor(BaseSensorOperator):
 
     async def _get(self, cluster: Cluster, namespace: str) -> Manifest | None:
         """Return the job, or ``None`` when there is none, or the API server cannot say now."""
+        from airflow_provider_sparkml.jobs.advice import explained
+
         try:
-            return await cluster.client.get(self.resource.api, self._name, namespace)
+            with explained("get", self.resource.api, namespace):
+                return await cluster.client.get(self.resource.api, self._name, namespace)
         except (NamespaceNotFoundError, ResourceTypeNotFoundError):
             raise
         except NotFoundError:

@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,13 +72,18 @@ def nothing_left_open() -> Iterator[None]:
 
 
 @pytest.fixture
-def connection(
-    api_server: Any, namespace: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nothing_left_open: None
-) -> str:
-    """``kubernetes_default`` points at the API server, and at this test's namespace."""
-    # Without TLS: asyncio (3.11) leaves a transport open, with a warning, if it is cancelled early in the handshake.
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(api_server.kubeconfig.read_text().replace("https://", "http://"))
+def connection(api_server: Any, namespace: str, monkeypatch: pytest.MonkeyPatch, nothing_left_open: None) -> str:
+    """``kubernetes_default`` points at the API server, and at this test's namespace; with the shipped roles."""
+    return _connect(monkeypatch, api_server.airflow_kubeconfig(namespace), namespace)
+
+
+@pytest.fixture
+def administrator(api_server: Any, namespace: str, connection: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same with all rights, for what only such a user gets to see: anybody else is refused before."""
+    return _connect(monkeypatch, api_server.kubeconfig, namespace)
+
+
+def _connect(monkeypatch: pytest.MonkeyPatch, kubeconfig: Any, namespace: str) -> str:
     extra = {"kube_config_path": str(kubeconfig), "namespace": namespace}
     monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps({"conn_type": "kubernetes", "extra": extra}))
     return "kubernetes_default"
@@ -161,12 +165,18 @@ def _widgets(scope: str, plural: str, kind: str) -> dict[str, Any]:
 
 @pytest.fixture
 def widgets(api_server: Any, namespace: str) -> Objects:
-    """Objects of a kind that this package knows nothing of: ``Widget``; there is a cluster-wide ``Gadget`` as well."""
+    """Objects of a kind that this package knows nothing of: ``Widget``; there is a cluster-wide ``Gadget`` as well.
+
+    Airflow's account has the rights on them that the documentation names.
+    """
     for definition in (_widgets("Namespaced", "widgetry", "Widget"), _widgets("Cluster", "gadgetry", "Gadget")):
         status, answer = api_server.request(
             "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition
         )
         assert status in (201, 409), answer
+    rule = {"apiGroups": ["example.test"], "verbs": ["create", "get", "list", "watch", "patch", "delete"]}
+    api_server.grant(namespace, [{**rule, "resources": ["widgetry"]}], role="widgets")
+    api_server.grant(namespace, [{**rule, "resources": ["gadgetry"]}], role=f"gadgets-{namespace}", everywhere=True)
     return Objects(api_server, f"/apis/example.test/v1/namespaces/{namespace}/widgetry")
 
 

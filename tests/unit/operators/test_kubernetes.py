@@ -26,7 +26,14 @@ from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION, SparkApp
 APPLICATION = SparkApplication(image="i:1", main_application_file="local:///a.py").to_manifest()
 KIND = {"kind": "SparkApplication", "api_version": SPARK_APPLICATION.api.api_version}
 
-pytestmark = pytest.mark.usefixtures("connection", "supervisor")
+pytestmark = pytest.mark.usefixtures("connection", "supervisor", "rights")
+
+
+@pytest.fixture
+def rights(api_server: Any, namespace: str) -> None:
+    """What the documentation says that applying, reading and deleting takes."""
+    verbs = {"verbs": ["create", "patch", "get", "list", "delete"]}
+    api_server.grant(namespace, [{"apiGroups": [""], "resources": ["configmaps", "secrets"], **verbs}])
 
 
 def delete(context: Any, **kwargs: Any) -> list[str]:
@@ -70,6 +77,7 @@ def test_all_that_tasks_of_this_run_have_made_and_nothing_else(applications: Any
 
 @pytest.mark.parametrize("target", [{"name": "a"}, {"label_selector": "a=b"}, {}])
 @pytest.mark.parametrize("place", [{"namespace": "no-such-namespace"}, {"kind": "X", "api_version": "no.such/v1"}])
+@pytest.mark.usefixtures("administrator")
 def test_what_cannot_be_there_needs_no_deleting(
     task_context: Any, target: dict[str, str], place: dict[str, str]
 ) -> None:

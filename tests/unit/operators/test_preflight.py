@@ -12,13 +12,15 @@ from airflow_provider_sparkml.operators.preflight import PreflightOperator
 pytestmark = pytest.mark.usefixtures("connection", "supervisor")
 
 
+@pytest.mark.usefixtures("administrator")  # Airflow's own role reads no Secret
 def test_a_cluster_that_is_not_ready_fails_the_task_with_every_fix(task_context: Any, namespace: str) -> None:
     with pytest.raises(PreflightFailedError) as failed:
-        PreflightOperator(task_id="p", image_pull_secret="registry").execute(task_context())
+        PreflightOperator(task_id="p", service_account="etl", image_pull_secret="registry").execute(task_context())
     first, *fixes = str(failed.value).splitlines()
-    assert first.startswith("the cluster is not ready: service account: spark does not exist")
+    assert first.startswith("the cluster is not ready: service account: etl does not exist")
     assert "image pull secret: registry does not exist" in first
-    assert fixes[0].startswith(f"service account: kubectl create serviceaccount spark -n {namespace}")
+    assert fixes[0].startswith("service account: sed 's/name: spark$/name: etl/' ")
+    assert fixes[0].endswith(f" | kubectl apply -n {namespace} -f -")
     assert len(fixes) == 2
 
 

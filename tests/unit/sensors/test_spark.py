@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from airflow_provider_sparkml.exceptions import JobFailedError, ResourceTypeNotFoundError
+from airflow_provider_sparkml.exceptions import ForbiddenError, JobFailedError, ResourceTypeNotFoundError
 from airflow_provider_sparkml.jobs.outcome import Outcome
 from airflow_provider_sparkml.resources.base import ResourceRef
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION, SparkApplication
@@ -140,6 +141,7 @@ def test_reschedule_mode_gives_the_worker_back(task_context: Any) -> None:
         sensor(deferrable=False, mode="reschedule").execute(context)
 
 
+@pytest.mark.usefixtures("administrator")  # to anybody else an unknown type is a forbidden one
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_missing_crd_is_an_error_at_once(
     api_server: Any, task_context: Any, monkeypatch: pytest.MonkeyPatch, deferrable: bool
@@ -149,4 +151,15 @@ def test_a_missing_crd_is_an_error_at_once(
     missing = replace(SPARK_APPLICATION, api=replace(SPARK_APPLICATION.api, group="no.such.group"))
     monkeypatch.setattr(SparkApplicationSensorTrigger, "resource", missing)
     with pytest.raises(ResourceTypeNotFoundError):
+        sensor(deferrable=deferrable).execute(task_context())
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_right_that_is_missing_is_named(
+    api_server: Any, namespace: str, task_context: Any, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig = api_server.airflow_kubeconfig(namespace, name="nobody")
+    conn = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig), "namespace": namespace}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(conn))
+    with pytest.raises(ForbiddenError, match=r'add {apiGroups: ."sparkoperator.k8s.io".*verbs: .get.}'):
         sensor(deferrable=deferrable).execute(task_context())
