@@ -32,6 +32,7 @@ from airflow_provider_sparkml.resources.spark_builders import (
 )
 from airflow_provider_sparkml.resources.spark_check import check
 from airflow_provider_sparkml.resources.spark_normalize import normalize
+from airflow_provider_sparkml.resources.spark_requests import requested
 from airflow_provider_sparkml.resources.spark_retries import next_retry, without_retries
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
@@ -100,13 +101,14 @@ def log_source(obj: Manifest) -> LogSource | None:
 
 
 def facts(obj: Manifest) -> dict[str, Any]:
-    """Return what only a SparkApplication knows of itself: ids, driver pod, UI address."""
+    """Return what only a SparkApplication knows of itself: ids, driver pod, UI address, and what it requested."""
     status, info = obj.get("status") or {}, _driver_info(obj)
     return {
         "spark_application_id": status.get("sparkApplicationId") or "",
         "submission_id": status.get("submissionID") or "",
         "driver_pod": info.get("podName") or "",
         "ui_url": ui_url(obj),
+        "requested": requested(obj),
     }
 
 

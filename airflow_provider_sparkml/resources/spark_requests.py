@@ -112,16 +112,16 @@ def requested(app: Manifest) -> dict[str, float] | None:
     :return: ``cores``, ``memory_gib``, ``core_seconds`` and ``memory_gib_seconds``; ``None`` where the object does not
         say how many executors there were, or from when till when.
     """
-    spec, status = mapping(app.get("spec"), "spec"), mapping(app.get("status"), "status")
-    times = status.get("lastSubmissionAttemptTime"), status.get("terminationTime")
-    executors = _fixed_number_of_executors(spec)
-    if executors is None or not all(times):
-        return None
     try:
+        spec, status = mapping(app.get("spec"), "spec"), mapping(app.get("status"), "status")
+        executors = _fixed_number_of_executors(spec)
+        began, ended = (status.get(name) for name in ("lastSubmissionAttemptTime", "terminationTime"))
+        if executors is None or not began or not ended:
+            return None
         driver, executor = pod_request(spec, "driver"), pod_request(spec, "executor")
-    except InvalidManifestError:
-        return None  # it ran, so Spark could read what this package cannot
-    seconds = (datetime.fromisoformat(str(times[1])) - datetime.fromisoformat(str(times[0]))).total_seconds()
+        seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+    except ValueError:
+        return None  # it ran: Spark could read what this package cannot
     cores = (driver.millicores + executors * executor.millicores) / 1000
     gib = round((driver.memory_mib + executors * executor.memory_mib) / 1024, 3)
     return {

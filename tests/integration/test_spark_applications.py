@@ -20,7 +20,10 @@ from airflow_provider_sparkml.exceptions import NotFoundError
 from airflow_provider_sparkml.local.controllers.spark_state import state_of
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
+from airflow_provider_sparkml.resources.sizing import Node, plan_executors
 from airflow_provider_sparkml.resources.spark import API, DRIVER_CONTAINER
+from airflow_provider_sparkml.resources.spark_placement import colocated, guaranteed
+from airflow_provider_sparkml.resources.spark_requests import PodRequest, heap_mib, millicores, pod_request, requested
 from tests.integration.conftest import ClusterProcess
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
@@ -188,6 +191,12 @@ def pid_of(pod: Manifest) -> int:
     return int(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("process://"))
 
 
+def requests_of(pod: Manifest) -> PodRequest:
+    """Return what Spark has made its container request."""
+    requests = pod["spec"]["containers"][0]["resources"]["requests"]
+    return PodRequest(millicores(requests["cpu"], "cpu"), heap_mib(requests["memory"], "memory"))
+
+
 def message_of(app: Manifest) -> str:
     return str(app["status"]["applicationState"].get("errorMessage", ""))
 
@@ -212,11 +221,15 @@ async def test_two_applications_at_once(cluster: Cluster) -> None:
     claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
     await client.create(PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "data"}, "spec": claim}, NAMESPACE)
     data = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-    await cluster.create(
+    node = Node(cpu="2", memory="2600Mi", reserved_cpu="200m", reserved_memory="99Mi")
+    (plan,) = plan_executors(node, executor_cores=1, request_per_core="0.9", off_heap="64Mi")
+    assert (plan.instances, plan.request) == (2, PodRequest(900, 1250))
+    planned = colocated(guaranteed(plan.executor().to_spec(), "executor", {}), "node")
+    whole = await cluster.create(
         "whole",
         "whole.py",
         arguments=["--first", "two words", "/data/numbers"],
-        sparkConf={"spark.test.path": "/data/from-conf"},
+        sparkConf={"spark.test.path": "/data/from-conf", **plan.spark_conf},
         volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
         driver={
             **data,
@@ -224,8 +237,9 @@ async def test_two_applications_at_once(cluster: Cluster) -> None:
             "envVars": {"KEYS": "/keys"},
             "javaOptions": "-Dtest='a b'",
             "labels": {"role": "boss"},
+            "memory": "1g",  # enough for Spark's factor to be more than its minimum
         },
-        executor={**data, "instances": 2, "env": [{"name": "COLOR", "value": "green"}]},
+        executor={**data, **planned, "env": [{"name": "COLOR", "value": "green"}]},
     )
     policy = {"type": "OnFailure", "onFailureRetries": 1, "onFailureRetryInterval": 1}
     await cluster.create("broken", "broken.py", restartPolicy=policy)
@@ -242,6 +256,16 @@ async def test_two_applications_at_once(cluster: Cluster) -> None:
     owner = driver["metadata"]["ownerReferences"][0]
     assert owner["kind"] == "SparkApplication"
     assert running[0]["metadata"]["ownerReferences"][0]["name"] == "whole-driver"
+    assert requests_of(driver) == pod_request(whole["spec"], "driver") == PodRequest(1000, 1024 + 409)
+    for pod in running:
+        assert requests_of(pod) == pod_request(whole["spec"], "executor") == plan.request
+        resources = pod["spec"]["containers"][0]["resources"]
+        assert resources["limits"] == resources["requests"]
+        assert pod["status"]["qosClass"] == "Guaranteed"
+        (near,) = pod["spec"]["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        chosen = {**near["podAffinityTerm"]["labelSelector"]["matchLabels"]}
+        chosen |= dict.fromkeys(near["podAffinityTerm"]["matchLabelKeys"], "whole")
+        assert chosen.items() <= pod["metadata"]["labels"].items()
     lost = running[0]["metadata"]["name"]
     os.kill(pid_of(running[0]), signal.SIGKILL)
     app = await cluster.until("whole", lambda app: app["status"].get("executorState", {}).get(lost) == "FAILED")
@@ -254,6 +278,9 @@ async def test_two_applications_at_once(cluster: Cluster) -> None:
     assert len(status["executorState"]) >= 3
     assert set(status["executorState"].values()) == {"COMPLETED", "FAILED"}
     assert status["sparkApplicationId"].startswith("spark-")
+    held = requested(app) or {}
+    assert held["cores"] == 1 + 2 * 0.9
+    assert held["core_seconds"] > 24 * 0.9, "its tasks alone slept for 24 s"
     assert status["driverInfo"]["webUIAddress"].endswith(":4040")
     ended = (await cluster.driver("whole"))["status"]["containerStatuses"][0]["state"]["terminated"]
     result = json.loads(ended["message"])
@@ -311,14 +338,15 @@ async def test_drivers_that_come_to_grief(cluster: Cluster) -> None:
 
 async def test_deletion_and_the_death_of_the_cluster_in_mid_run(cluster: Cluster) -> None:
     """Neither leaves a process; a deleted application leaves no object, a cluster that comes up again the truth."""
-    first = await cluster.create("first", "busy.py")
+    first = await cluster.create("first", "busy.py", executor={"memory": "1g"})
     await cluster.create("second", "busy.py")
     for name in ("first", "second"):
         await cluster.logged(name, "working")
     for name in ("first", "second"):
         await cluster.until(name, lambda app: "RUNNING" in app["status"].get("executorState", {}).values())
-    pods = [await cluster.driver("first"), *await cluster.executors("first")]
-    assert len(pods) == 2
+    driver, executor = pods = [await cluster.driver("first"), *await cluster.executors("first")]
+    assert requests_of(driver) == pod_request(first["spec"], "driver") == PodRequest(1000, 512 + 384)
+    assert requests_of(executor) == pod_request(first["spec"], "executor") == PodRequest(1000, 1024 + 409)
     await cluster.client.delete(API, "first", NAMESPACE, uid=first["metadata"]["uid"])
     await cluster.nothing_left_of("first")
     assert cluster.processes(*(pod["metadata"]["uid"] for pod in pods)) == []

@@ -185,12 +185,13 @@ def test_the_log_is_the_drivers_and_follows_a_rerun() -> None:
     assert SPARK_APPLICATION.log_source(running) == LogSource("pi-driver", DRIVER_CONTAINER, "driver")
 
 
-def test_facts_are_strings_even_when_nothing_is_known() -> None:
+def test_facts_are_all_there_even_when_nothing_is_known() -> None:
     assert SPARK_APPLICATION.facts(application(None)) == {
         "spark_application_id": "",
         "submission_id": "",
         "driver_pod": "",
         "ui_url": "",
+        "requested": None,
     }
 
 

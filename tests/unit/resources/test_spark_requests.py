@@ -120,6 +120,8 @@ def test_cores_and_memory_times_seconds() -> None:
         (SPEC | {"dynamicAllocation": {"enabled": True}}, STATUS),
         (SPEC | {"sparkConf": {"spark.dynamicAllocation.enabled": "true"}}, STATUS),
         (SPEC | {"executor": {"instances": 1, "memory": "what only Spark understands"}}, STATUS),
+        (SPEC | {"sparkConf": "no mapping"}, STATUS),
+        (SPEC, STATUS | {"terminationTime": "no time"}),
     ],
 )
 def test_nothing_is_said_where_the_object_does_not_say_it(spec: dict[str, Any], status: dict[str, Any]) -> None:
