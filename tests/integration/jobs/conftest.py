@@ -197,13 +197,22 @@ def told() -> Told:
 
 @pytest.fixture
 async def client(api_server) -> AsyncIterator[KubernetesClient]:
+    """The administrator: who sets up what a test needs, and plays operators and kubelet."""
     async with KubernetesClient(kubeconfig_file(api_server.kubeconfig)) as client:
         yield client
 
 
 @pytest.fixture
-async def hub(client) -> AsyncIterator[WatchHub]:
-    hub = WatchHub(client)
+async def airflow(api_server, namespace) -> AsyncIterator[KubernetesClient]:
+    """What the code under test uses: it has the rights of the shipped roles, in the test's namespace, and no others."""
+    kubeconfig = await asyncio.to_thread(api_server.airflow_kubeconfig, namespace)
+    async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
+        yield client
+
+
+@pytest.fixture
+async def hub(airflow) -> AsyncIterator[WatchHub]:
+    hub = WatchHub(airflow)
     yield hub
     await hub.close()
 
@@ -214,12 +223,12 @@ def operator(client, namespace, api_server) -> Operator:
 
 
 @pytest.fixture
-def start(client, namespace, told):
+def start(airflow, namespace, told):
     """Submit the application of a try."""
 
     async def start(try_number: int = 1, **options: Any) -> Submission:
         who = identity(try_number, options.pop("max_tries", 2))
         manifest = options.pop("manifest", None) or pi()
-        return await submit(client, SPARK_APPLICATION, manifest, who, namespace=namespace, log=told, **options)
+        return await submit(airflow, SPARK_APPLICATION, manifest, who, namespace=namespace, log=told, **options)
 
     return start

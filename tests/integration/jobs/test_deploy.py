@@ -73,21 +73,21 @@ def kserve(client, namespace):
 
 
 @pytest.fixture
-def deploying(client, namespace, told):
+def deploying(airflow, namespace, told):
     async def deploying(manifest, created_by="chain-1"):
-        return await deploy(client, INFERENCE_SERVICE, manifest, namespace=namespace, log=told, created_by=created_by)
+        return await deploy(airflow, INFERENCE_SERVICE, manifest, namespace=namespace, log=told, created_by=created_by)
 
     return deploying
 
 
 @pytest.fixture
-async def rolling(client, hub, told):
+async def rolling(airflow, hub, told):
     tasks = []
 
     def rolling(ref, deadlines=None):
         tasks.append(
             asyncio.create_task(
-                wait_for_rollout(client, hub, INFERENCE_SERVICE, ref, deadlines or Deadlines(), log=told)
+                wait_for_rollout(airflow, hub, INFERENCE_SERVICE, ref, deadlines or Deadlines(), log=told)
             )
         )
         return tasks[-1]
@@ -102,7 +102,7 @@ async def ended(task):
     return await asyncio.wait_for(asyncio.shield(task), 20)
 
 
-async def test_a_new_service_serves_when_its_deployment_does(deploying, rolling, kserve, client, told):
+async def test_a_new_service_serves_when_its_deployment_does(deploying, rolling, kserve, airflow, told):
     manifest = flights()
     before = copy.deepcopy(manifest)
     submission = await deploying(manifest)
@@ -114,7 +114,7 @@ async def test_a_new_service_serves_when_its_deployment_does(deploying, rolling,
     await kserve.roll(submission.obj)
     await kserve.write()
     assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
-    result = await finish_deploy(client, INFERENCE_SERVICE, await task, created_by="chain-1", log=told)
+    result = await finish_deploy(airflow, INFERENCE_SERVICE, await task, created_by="chain-1", log=told)
     assert result["url"] == "http://flights.example"
     assert result["uid"] == submission.ref.uid
 
@@ -186,7 +186,7 @@ async def test_ready_of_the_old_version_is_not_taken_for_the_new_ones(deploying,
 
 
 async def test_a_model_that_does_not_load_fails_at_once_and_what_we_made_is_gone(
-    deploying, rolling, kserve, client, namespace, told
+    deploying, rolling, kserve, client, airflow, namespace, told
 ):
     submission = await deploying(flights())
     task = rolling(submission.ref)
@@ -194,13 +194,13 @@ async def test_a_model_that_does_not_load_fails_at_once_and_what_we_made_is_gone
     await kserve.write(ready=False, transition="BlockedByFailedLoad", failure=FAILURE)
     outcome = await ended(task)
     with pytest.raises(exceptions.ModelNotReadyError) as caught:
-        await finish_deploy(client, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
+        await finish_deploy(airflow, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
     assert "no such file: model.onnx" in str(caught.value).splitlines()[0]
     assert [i for i in (await client.list(API, namespace)).items if "deletionTimestamp" not in i["metadata"]] == []
 
 
 async def test_a_service_that_was_there_before_stays_when_its_new_version_fails(
-    deploying, rolling, kserve, client, namespace, told
+    deploying, rolling, kserve, client, airflow, namespace, told
 ):
     first = await deploying(flights("a"))
     await kserve.roll(first.obj)
@@ -210,7 +210,7 @@ async def test_a_service_that_was_there_before_stays_when_its_new_version_fails(
     await kserve.roll(second.obj, updated=1, replicas=2, unavailable=1)
     await kserve.write(ready=True, transition="BlockedByFailedLoad", failure=FAILURE)
     with pytest.raises(exceptions.ModelNotReadyError):
-        await finish_deploy(client, INFERENCE_SERVICE, await ended(task), created_by="chain-2", log=told)
+        await finish_deploy(airflow, INFERENCE_SERVICE, await ended(task), created_by="chain-2", log=told)
     assert "deletionTimestamp" not in (await client.get(API, "flights", namespace))["metadata"]
 
 
@@ -236,15 +236,15 @@ async def test_an_invalid_spec_fails_at_once_though_nothing_is_rolled_out(deploy
     assert outcome.verdict.phase is Phase.FAILED
 
 
-async def test_not_in_time(deploying, rolling, kserve, client, namespace, told):
+async def test_not_in_time(deploying, rolling, kserve, airflow, namespace, told):
     submission = await deploying(flights())
     outcome = await ended(rolling(submission.ref, Deadlines(startup_until=time.time() + 0.3)))
     assert outcome.expired == "startup"
     with pytest.raises(exceptions.StartupTimeoutError):
-        await finish_deploy(client, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
+        await finish_deploy(airflow, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
 
 
-async def test_deleted_by_hand(deploying, rolling, client, namespace, told):
+async def test_deleted_by_hand(deploying, rolling, client, airflow, namespace, told):
     submission = await deploying(flights())
     task = rolling(submission.ref)
     await told.until("PENDING")
@@ -252,7 +252,7 @@ async def test_deleted_by_hand(deploying, rolling, client, namespace, told):
     outcome = await ended(task)
     assert outcome.deleted
     with pytest.raises(exceptions.JobDeletedError):
-        await finish_deploy(client, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
+        await finish_deploy(airflow, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
 
 
 async def test_a_retry_of_the_chain_that_created_it_may_still_delete_it(deploying):

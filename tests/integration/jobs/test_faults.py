@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -79,8 +80,9 @@ async def proxy(api_server) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def through(api_server, proxy) -> AsyncIterator[KubernetesClient]:
+async def through(api_server, proxy, namespace) -> AsyncIterator[KubernetesClient]:
     """A client whose requests pass through the proxy."""
+    token = yaml.safe_load(api_server.airflow_kubeconfig(namespace).read_text())["users"][0]["user"]["token"]
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", proxy.handle)
     async with TestServer(app) as server:
@@ -88,7 +90,7 @@ async def through(api_server, proxy) -> AsyncIterator[KubernetesClient]:
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-            "users": [{"name": "u", "user": {"token": api_server.token}}],
+            "users": [{"name": "u", "user": {"token": token}}],
         }
         async with KubernetesClient(kubeconfig_dict(config)) as client:
             yield client

@@ -30,11 +30,11 @@ TRACEBACK = [
 
 
 @pytest.fixture
-def finishing(client, namespace, told):
+def finishing(client, airflow, namespace, told):
     async def finishing(ref, on_finish="delete", **options):
         obj = await client.get(API, ref.name, namespace)
         outcome = Outcome(ref, SPARK_APPLICATION.read(obj), **options)
-        return await finish(client, SPARK_APPLICATION, outcome, on_finish=on_finish, log=told)
+        return await finish(airflow, SPARK_APPLICATION, outcome, on_finish=on_finish, log=told)
 
     return finishing
 
@@ -198,33 +198,33 @@ async def test_a_submission_that_was_refused_for_quota(start, operator, finishin
         await finishing(ref)
 
 
-async def test_deleted_by_hand(start, operator, client, namespace, told):
+async def test_deleted_by_hand(start, operator, client, airflow, namespace, told):
     submission = await start()
     ref = submission.ref
     await operator.warn(submission.obj, "Evicted", "somebody did this")
     await client.delete(API, ref.name, namespace, propagation="Background")
     outcome = Outcome(ref, Verdict(Phase.RUNNING, state="RUNNING"), deleted=True)
     with pytest.raises(exceptions.JobDeletedError, match="was deleted while it was RUNNING") as caught:
-        await finish(client, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
+        await finish(airflow, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
     assert "somebody did this" in str(caught.value)
 
 
-async def test_deleted_between_its_success_and_the_finish(start, client, namespace, told):
+async def test_deleted_between_its_success_and_the_finish(start, client, airflow, namespace, told):
     ref = (await start()).ref
     await client.delete(API, ref.name, namespace, propagation="Background")
     outcome = Outcome(ref, Verdict(Phase.SUCCEEDED, state="COMPLETED", attempt=1))
-    result = await finish(client, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
+    result = await finish(airflow, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
     assert result["phase"] == "SUCCEEDED"
     assert result["result"] is None
     assert "deleted before its result was read" in told.text
 
 
-async def test_never_a_namesake_of_the_job(start, client, namespace, told, operator):
+async def test_never_a_namesake_of_the_job(start, client, airflow, namespace, told, operator):
     ref = (await start()).ref
     gone = ResourceRef(ref.api_version, ref.kind, ref.namespace, ref.name, "another-uid")
     outcome = Outcome(gone, Verdict(Phase.SUCCEEDED, state="COMPLETED"))
-    await finish(client, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
-    await kill(client, SPARK_APPLICATION.api, gone, log=told)
+    await finish(airflow, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
+    await kill(airflow, SPARK_APPLICATION.api, gone, log=told)
     assert await operator.live() == [ref.name]
     assert not naming.is_consumed(await fetch(client, ref))
 
@@ -257,12 +257,12 @@ async def test_a_missing_image_is_named_when_start_up_expires(start, operator, f
         await finishing(ref, expired="startup")
 
 
-async def test_a_job_that_ended_between_the_deadline_and_the_finish_has_succeeded(start, operator, client, told):
+async def test_a_job_that_ended_between_the_deadline_and_the_finish_has_succeeded(start, operator, airflow, told):
     ref = (await start()).ref
     await operator.run(ref.name)
     await operator.end(ref.name, result="7")
     outcome = Outcome(ref, Verdict(Phase.RUNNING, state="RUNNING"), expired="execution")
-    result = await finish(client, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
+    result = await finish(airflow, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
     assert result["result"] == 7
 
 
@@ -333,10 +333,10 @@ async def test_api_server_away_at_the_finish_loses_nothing(start_api_server, tol
         assert result["result"] == 7
 
 
-async def test_kill_deletes_the_object_in_the_foreground_and_again_does_nothing(start, operator, client, told):
+async def test_kill_deletes_the_object_in_the_foreground_and_again_does_nothing(start, operator, client, airflow, told):
     ref = (await start()).ref
     await operator.run(ref.name)
-    await kill(client, SPARK_APPLICATION.api, ref, log=told)
+    await kill(airflow, SPARK_APPLICATION.api, ref, log=told)
     assert await operator.live() == []
-    await kill(client, SPARK_APPLICATION.api, ref, log=told)
+    await kill(airflow, SPARK_APPLICATION.api, ref, log=told)
     await client.delete(POD, f"{ref.name}-driver", ref.namespace, grace_seconds=0)

@@ -73,9 +73,14 @@ class Worker:
 
 @dataclass
 class World:
-    """One task of Airflow's, its processes, and what the cluster did to its jobs."""
+    """One task of Airflow's, its processes, and what the cluster did to its jobs.
+
+    :param client: Airflow's, with its rights only.
+    :param admin: of whoever acts on jobs.
+    """
 
     client: KubernetesClient
+    admin: KubernetesClient
     hub: WatchHub
     namespace: str
     run: str
@@ -146,11 +151,11 @@ class World:
         uid, name = job["metadata"]["uid"], job["metadata"]["name"]
         if action == "delete":
             self.deleted.add(uid)
-            await self.client.delete(API, name, self.namespace, propagation="Background")
+            await self.admin.delete(API, name, self.namespace, propagation="Background")
         else:
             if value in TERMINAL:
                 self.ends[uid] = value
-            await Operator(self.client, self.namespace, None).write(name, value)
+            await Operator(self.admin, self.namespace, None).write(name, value)
         if action == "end and crash":
             await self.crash()
         elif action in ("end", "delete"):
@@ -167,9 +172,10 @@ class World:
         return "SUCCEEDED" in self.reported.values()
 
 
-async def live_through(kubeconfig, namespace, steps):
-    async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
-        world = World(client, WatchHub(client), namespace, run=uuid.uuid4().hex)
+async def live_through(kubeconfigs, namespace, steps):
+    airflow, admin = (KubernetesClient(kubeconfig_file(path)) for path in kubeconfigs)
+    async with airflow, admin:
+        world = World(airflow, admin, WatchHub(airflow), namespace, run=uuid.uuid4().hex)
         world.start()
         for action, value in steps:
             if world.has_succeeded:
@@ -197,4 +203,7 @@ async def live_through(kubeconfig, namespace, steps):
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, max_size=12))
 def test_never_two_live_jobs_never_a_lost_outcome(api_server, namespace, steps):
-    asyncio.run(live_through(api_server.kubeconfig, namespace, steps))
+    airflow = api_server.state_dir / f"{namespace}-airflow-kubeconfig"
+    if not airflow.exists():
+        api_server.airflow_kubeconfig(namespace)
+    asyncio.run(live_through((airflow, api_server.kubeconfig), namespace, steps))

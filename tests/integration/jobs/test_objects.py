@@ -13,9 +13,9 @@ from .conftest import limited_client, pi
 
 
 @pytest.mark.parametrize("api", [POD, NAMESPACE, DEPLOYMENT, API])
-async def test_discovery_says_the_same_as_what_is_known(client, api):
-    assert await discover(client, api.api_version, api.kind) == api
-    assert await find_type(client, api.api_version, api.kind) == api
+async def test_discovery_says_the_same_as_what_is_known(airflow, api):
+    assert await discover(airflow, api.api_version, api.kind) == api
+    assert await find_type(airflow, api.api_version, api.kind) == api
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ async def test_discovery_says_the_same_as_what_is_known(client, api):
         ("v1", "Scale", "serves there"),
     ],
 )
-async def test_what_is_not_served(client, api_version, kind, said):
+async def test_what_is_not_served(airflow, api_version, kind, said):
     with pytest.raises(ResourceTypeNotFoundError, match=said) as missing:
-        await discover(client, api_version, kind)
+        await discover(airflow, api_version, kind)
     assert str(missing.value).splitlines()[0].startswith(f"the API server does not know kind '{kind}'")
 
 

@@ -51,8 +51,8 @@ async def address(start, operator, client, namespace, spark) -> tuple[str, int]:
     return pod, spark.port
 
 
-async def test_a_line_when_it_says_something_new(client, namespace, told, spark, address):
-    progress = Progress(client, namespace, told)
+async def test_a_line_when_it_says_something_new(airflow, namespace, told, spark, address):
+    progress = Progress(airflow, namespace, told)
     told.lines.clear()
     await progress.visit("s1", address)
     assert told.lines == []
@@ -68,16 +68,16 @@ async def test_a_line_when_it_says_something_new(client, namespace, told, spark,
     assert spark.asked.count("/api/v1/applications") == 1
 
 
-async def test_a_rerun_is_another_application(client, namespace, told, spark, address):
-    progress = Progress(client, namespace, told)
+async def test_a_rerun_is_another_application(airflow, namespace, told, spark, address):
+    progress = Progress(airflow, namespace, told)
     for run in ("app-1", "app-2"):
         spark.answers = {"/api/v1/applications": [{"id": run}], f"/api/v1/applications/{run}/jobs": [JOB]}
         await progress.visit(run, address)
     assert len([line for line in told.lines if line.startswith("Spark: ")]) == 2
 
 
-async def test_a_driver_whose_server_is_not_up_is_asked_again(client, namespace, told, spark, address):
-    progress = Progress(client, namespace, told)
+async def test_a_driver_whose_server_is_not_up_is_asked_again(airflow, namespace, told, spark, address):
+    progress = Progress(airflow, namespace, told)
     pod, port = address
     told.lines.clear()
     await progress.visit("s1", (pod, 1))
@@ -88,8 +88,8 @@ async def test_a_driver_whose_server_is_not_up_is_asked_again(client, namespace,
     assert len(told.lines) == 1
 
 
-async def test_another_program_on_that_port_ends_it(client, namespace, told, spark, address):
-    progress = Progress(client, namespace, told)
+async def test_another_program_on_that_port_ends_it(airflow, namespace, told, spark, address):
+    progress = Progress(airflow, namespace, told)
     spark.answers["/api/v1/applications"] = {"not": "spark"}
     await progress.visit("s1", address)
     await progress.visit("s1", address)

@@ -127,20 +127,22 @@ async def test_somebody_elses_object_of_that_name_is_not_touched(start, operator
     assert len(await operator.live()) == 1
 
 
-async def test_between_list_and_create_another_process_ran_and_consumed_a_whole_job(start, operator, client, namespace):
+async def test_between_list_and_create_another_process_ran_and_consumed_a_whole_job(
+    start, operator, client, airflow, namespace
+):
     """What a zombie finds that slept in between: the name it computed is spent."""
     first = await start()
     await operator.write(first.ref.name, "COMPLETED")
     await client.patch(API, first.ref.name, {"metadata": {"annotations": {naming.CONSUMED: "now"}}}, namespace)
-    listing = client.list
+    listing = airflow.list
 
     async def stale(*args, **kwargs):
         found = await listing(*args, **kwargs)
         found.items.clear()
-        client.list = listing
+        airflow.list = listing
         return found
 
-    client.list = stale
+    airflow.list = stale
     second = await start(on_finish="keep")
     assert naming.ordinal_of(second.obj) == 2
 
@@ -174,12 +176,12 @@ async def test_absent_namespace(client, told):
     assert "kubectl create namespace not-there" in str(caught.value)
 
 
-async def test_crd_not_installed(client, namespace, told):
+async def test_crd_not_installed(airflow, namespace, told):
     api = ApiResource("sparkoperator.k8s.io", "v9", "sparkapplications", "SparkApplication")
     resource = Resource(api, read=lambda obj: Verdict(Phase.PENDING))
     manifest = {**pi(), "apiVersion": api.api_version}
     with pytest.raises(ResourceTypeNotFoundError) as caught:
-        await submit(client, resource, manifest, identity(), namespace=namespace, log=told)
+        await submit(airflow, resource, manifest, identity(), namespace=namespace, log=told)
     assert "sparkapplications.sparkoperator.k8s.io" in str(caught.value).splitlines()[0]
     assert "Is the Spark operator installed" in str(caught.value)
     assert "helm install" in str(caught.value)
@@ -198,12 +200,12 @@ async def test_rbac_names_the_verb_that_is_missing(api_server, client, namespace
     assert f"kubectl auth can-i {verb} sparkapplications.sparkoperator.k8s.io -n {namespace}" in str(caught.value)
 
 
-async def test_quota(client, namespace, told):
+async def test_quota(client, airflow, namespace, told):
     quota = ApiResource("", "v1", "resourcequotas", "ResourceQuota")
     hard = {"count/sparkapplications.sparkoperator.k8s.io": "0"}
     await client.create(quota, {"metadata": {"name": "none"}, "spec": {"hard": hard}}, namespace)
     with pytest.raises(QuotaExceededError) as caught:
-        await submit(client, SPARK_APPLICATION, pi(), identity(), namespace=namespace, log=told)
+        await submit(airflow, SPARK_APPLICATION, pi(), identity(), namespace=namespace, log=told)
     assert "exceeded quota" in str(caught.value).splitlines()[0]
     assert f"kubectl describe resourcequota -n {namespace}" in str(caught.value)
 

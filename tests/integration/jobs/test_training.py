@@ -50,16 +50,16 @@ async def ended_pod(
 
 @pytest.mark.parametrize("has_run", [True, False])
 async def test_a_job_that_has_run_is_not_put_back_on_the_start_up_clock_when_it_loses_a_pod(
-    client: KubernetesClient, hub: WatchHub, namespace: str, told: Told, has_run: bool
+    client: KubernetesClient, airflow: KubernetesClient, hub: WatchHub, namespace: str, told: Told, has_run: bool
 ) -> None:
     kind = BY_ID["TrainJob"]
-    ref = await create(client, kind, namespace, told)
+    ref = await create(airflow, kind, namespace, told)
     long_ago = conditions(Suspended="False", reason="Resumed")
     long_ago[0]["lastTransitionTime"] = now(-60)
     node = {"name": "node", "ready": 0, "active": 1, "succeeded": 0, "failed": 0, "suspended": 0}
     ready = node | {"ready": 1} if has_run else node
     await write(client, kind, ref, conditions=long_ago, jobsStatus=[ready])
-    task = asyncio.create_task(wait(client, hub, kind.resource, ref, Deadlines(startup_seconds=30.0), log=told))
+    task = asyncio.create_task(wait(airflow, hub, kind.resource, ref, Deadlines(startup_seconds=30.0), log=told))
     if not has_run:
         assert (await task).expired == "startup"
         return
@@ -72,10 +72,10 @@ async def test_a_job_that_has_run_is_not_put_back_on_the_start_up_clock_when_it_
 
 
 async def test_the_result_is_the_launchers_own_and_no_sidecars(
-    client: KubernetesClient, namespace: str, told: Told
+    client: KubernetesClient, airflow: KubernetesClient, namespace: str, told: Told
 ) -> None:
     kind = BY_ID["MPIJob"]
-    ref = await create(client, kind, namespace, told)
+    ref = await create(airflow, kind, namespace, told)
     labels = {"training.kubeflow.org/job-name": ref.name, "training.kubeflow.org/job-role": "launcher"}
     await ended_pod(
         client, namespace, f"{ref.name}-launcher-x7k2p", labels, code=0, launcher='{"loss": 0.5}', envoy="bye"
@@ -83,15 +83,15 @@ async def test_the_result_is_the_launchers_own_and_no_sidecars(
     await write(client, kind, ref, **kind.ended())
     obj = await client.get(kind.resource.api, ref.name, namespace)
     outcome = Outcome(ref, kind.resource.read(obj))
-    result = await finish(client, kind.resource, outcome, on_finish="keep", log=told)
+    result = await finish(airflow, kind.resource, outcome, on_finish="keep", log=told)
     assert result["result"] == {"loss": 0.5}
 
 
 async def test_a_search_without_a_best_trial_shows_how_its_trials_failed(
-    client: KubernetesClient, namespace: str, told: Told, operator: Operator
+    client: KubernetesClient, airflow: KubernetesClient, namespace: str, told: Told, operator: Operator
 ) -> None:
     kind = BY_ID["Experiment"]
-    ref = await create(client, kind, namespace, told)
+    ref = await create(airflow, kind, namespace, told)
     pod = await ended_pod(
         client, namespace, "trial-a-node-0-0-x", {"katib.kubeflow.org/trial": "trial-a"}, code=1, node=""
     )
@@ -102,7 +102,7 @@ async def test_a_search_without_a_best_trial_shows_how_its_trials_failed(
     outcome = Outcome(ref, kind.resource.read(obj))
     assert outcome.verdict.phase is Phase.FAILED
     with pytest.raises(JobFailedError) as raised:
-        await finish(client, kind.resource, outcome, on_finish="keep", log=told)
+        await finish(airflow, kind.resource, outcome, on_finish="keep", log=told)
     assert "ValueError: lr must be positive" in str(raised.value)
     assert "[trial-a-node-0-0-x] ValueError: lr must be positive" in told.text
     assert "no trial has told a usable loss" in str(raised.value)

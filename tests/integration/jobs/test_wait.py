@@ -26,7 +26,7 @@ from tests.integration.jobs.conftest import Operator, Told, identity, limited_cl
 
 
 @pytest.fixture
-async def waiting(client, hub, told):
+async def waiting(airflow, hub, told):
     """Start waits that end with the test."""
     tasks = []
 
@@ -35,7 +35,7 @@ async def waiting(client, hub, told):
         options.setdefault("hub", hub)
         tasks.append(
             asyncio.create_task(
-                wait(client, options.pop("hub"), SPARK_APPLICATION, ref, deadlines or Deadlines(), **options)
+                wait(airflow, options.pop("hub"), SPARK_APPLICATION, ref, deadlines or Deadlines(), **options)
             )
         )
         return tasks[-1]
@@ -213,7 +213,7 @@ async def workload(client, namespace, start, operator):
 
 
 async def test_a_workload_that_kueue_has_deactivated_ends_the_wait(
-    workload, operator, client, namespace, waiting, told, monkeypatch
+    workload, operator, client, airflow, namespace, waiting, told, monkeypatch
 ):
     monkeypatch.setattr(rounds_module, "INTERVAL", 0.1)
     ref, obj = workload
@@ -224,7 +224,7 @@ async def test_a_workload_that_kueue_has_deactivated_ends_the_wait(
     await client.patch(WORKLOAD, obj["metadata"]["name"], {"status": {"conditions": [gone]}}, namespace)
     outcome = await ended(task)
     with pytest.raises(NotAdmittedError, match=r"^Kueue has deactivated the workload of .*LimitExceeded\): often"):
-        await finish(client, SPARK_APPLICATION, outcome, on_finish="keep", log=told)
+        await finish(airflow, SPARK_APPLICATION, outcome, on_finish="keep", log=told)
     # Nobody would be there to see it run, should somebody activate it again.
     assert await operator.live() == []
 
@@ -325,15 +325,15 @@ async def test_api_server_stopped_while_waiting_and_back(start_api_server, told)
         await hub.close()
 
 
-async def test_a_thousand_waits_cost_next_to_no_requests(client, hub, operator, namespace, waiting, api_server):
+async def test_a_thousand_waits_cost_next_to_no_requests(airflow, hub, operator, namespace, waiting, api_server):
     """All in one loop: one watch, and nothing that grows; each is told its own end at once."""
     refs, tolds = [], [Told() for _ in range(200)]
     for index, told in enumerate(tolds):
         submission = await submit(
-            client, SPARK_APPLICATION, pi(), identity(run=f"run-{index}"), namespace=namespace, log=told
+            airflow, SPARK_APPLICATION, pi(), identity(run=f"run-{index}"), namespace=namespace, log=told
         )
         refs.append(submission.ref)
-    requests = count_requests(client)
+    requests = count_requests(airflow)
     tasks = [waiting(ref, Deadlines(startup_seconds=3600), log=told) for ref, told in zip(refs, tolds, strict=True)]
     for told in tolds:
         await told.until("PENDING")
