@@ -27,6 +27,7 @@ from airflow_provider_sparkml.local.api.validation import Problem, local_type, p
 from airflow_provider_sparkml.resources.base import Manifest, Resource, resource_for
 from airflow_provider_sparkml.resources.manifests import check_document
 from airflow_provider_sparkml.resources.naming import PREFIX
+from airflow_provider_sparkml.resources.secret_values import scrubbed, values_of
 
 _UNNAMED = "to-be-named"
 """Name for the dry run of a job that its operator will name."""
@@ -104,7 +105,9 @@ async def problems_in(content: Any, client: KubernetesClient | None, namespace: 
     else:
         others = await _by_schema(sent, known=resource is not None)
     told = {field for field, _ in own}
-    return [*own, *(problem for problem in others if problem[0] not in told)]
+    values = values_of(manifest)
+    found = [*own, *(problem for problem in others if problem[0] not in told)]
+    return [(field, scrubbed(message, values)) for field, message in found]
 
 
 def _own(manifest: Manifest, resource: Resource) -> list[Problem]:

@@ -347,6 +347,27 @@ def _proxy(cluster: _Entry) -> str:
     return proxy
 
 
+def credentials_in(config: Mapping[str, Any] | str) -> list[str]:
+    """Return the secrets of an inline kubeconfig's users: whatever of theirs is text, longest first; never raises.
+
+    :param config: as a mapping, or as JSON or YAML text.
+    """
+    try:
+        data = _parse(config, "kubeconfig") if isinstance(config, str) else config
+        users = [each["user"] for each in data["users"] if isinstance(each, Mapping)]
+    except (InvalidConnectionError, KeyError, TypeError):
+        return []
+    found: set[str] = set()
+    for user in users:
+        given = user if isinstance(user, Mapping) else {}
+        provider = given.get("auth-provider")
+        config_of = provider.get("config") if isinstance(provider, Mapping) else None
+        secrets = [given.get(name) for name in ("token", "password", "client-key-data")]
+        secrets += [(config_of or {}).get(name) for name in ("access-token", "id-token", "refresh-token")]
+        found |= {str(each) for each in secrets if each}
+    return sorted(found, key=len, reverse=True)
+
+
 def _parse(text: str, source: str) -> Any:
     """Parse JSON or YAML, and never quote it in the error: it holds secrets."""
     try:

@@ -246,12 +246,14 @@ def _translated(request: Request, credentials: Credentials) -> Iterator[None]:
             f"the certificate of {credentials.server} is not accepted: {_cause(error)}; set the cluster's "
             f"certificate-authority to the CA that signed it, or tls-server-name to the name in it ({request.call})"
         ) from error
-    except aiohttp.InvalidURL as error:
-        raise InvalidConnectionError(f"server {credentials.server!r} is no usable URL ({request.call})") from error
+    except aiohttp.InvalidURL:
+        # Not from the error: the URL may be the proxy's, with its password.
+        raise InvalidConnectionError(f"server {credentials.server!r} is no usable URL ({request.call})") from None
     except (*_CONNECTION_ERRORS, aiohttp.ClientHttpProxyError) as error:
         unavailable = ApiUnavailableError(f"no answer from {credentials.server}: {_cause(error)} ({request.call})")
         unavailable.sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        raise unavailable from error
+        # What a proxy refused is told with its URL, which may have a password.
+        raise unavailable from None if isinstance(error, aiohttp.ClientHttpProxyError) else error
 
 
 def _cause(error: BaseException) -> str:
@@ -260,4 +262,6 @@ def _cause(error: BaseException) -> str:
         return str(error.os_error.strerror)
     if isinstance(error, TimeoutError):
         return "timed out"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refuses: HTTP {error.status} {error.message}"
     return str(error) or type(error).__name__

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_sparkml.client.watch import WatchHub
 
 _PREFIX = "extra__kubernetes__"
+_LONGEST_TOLD = 20
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -125,6 +126,7 @@ class KubernetesApiHook(BaseHook):
         """
         extras = await self.extras()
         settings = read_extras(extras, self.kubernetes_conn_id or "")
+        await _mask(settings)
         clusters = _CLUSTERS.setdefault(asyncio.get_running_loop(), {})
         # A connection that was edited is another cluster to whoever comes next.
         key = (self.kubernetes_conn_id, _fingerprint(extras))
@@ -171,7 +173,7 @@ def read_extras(extras: Mapping[str, Any], conn_id: str) -> ConnectionSettings:
     def text(name: str) -> str:
         found = value(name)
         if found is not None and not isinstance(found, str):
-            raise InvalidConnectionError(f"connection {conn_id!r}: {name} is {found!r}: it must be a text")
+            raise InvalidConnectionError(f"connection {conn_id!r}: {name} is {_told(found)}: it must be a text")
         return found or ""
 
     def flag(name: str) -> bool:
@@ -179,7 +181,7 @@ def read_extras(extras: Mapping[str, Any], conn_id: str) -> ConnectionSettings:
         if found is None or isinstance(found, bool):
             return bool(found)
         if (text := str(found).strip().lower()) not in _FLAGS:
-            raise InvalidConnectionError(f"connection {conn_id!r}: {name} is {found!r}: set it to true or false")
+            raise InvalidConnectionError(f"connection {conn_id!r}: {name} is {_told(found)}: set it to true or false")
         return _FLAGS[text]
 
     inline = value("kube_config")
@@ -187,9 +189,15 @@ def read_extras(extras: Mapping[str, Any], conn_id: str) -> ConnectionSettings:
         raise InvalidConnectionError(
             f"connection {conn_id!r}: kube_config is a {type(inline).__name__}: it must be a kubeconfig as JSON or YAML"
         )
+    path = text("kube_config_path")
+    if "\n" in path.strip() or path.lstrip().startswith("{"):
+        raise InvalidConnectionError(
+            f"connection {conn_id!r}: kube_config_path is no path but a text of {len(path)} characters: put a "
+            "kubeconfig's content into kube_config"
+        )
     settings = ConnectionSettings(
         in_cluster=flag("in_cluster"),
-        kube_config_path=text("kube_config_path"),
+        kube_config_path=path,
         kube_config=inline or "",
         cluster_context=text("cluster_context") or None,
         disable_verify_ssl=flag("disable_verify_ssl"),
@@ -202,6 +210,12 @@ def read_extras(extras: Mapping[str, Any], conn_id: str) -> ConnectionSettings:
             f"connection {conn_id!r}: {' and '.join(chosen)} exclude each other; keep the one that is meant"
         )
     return settings
+
+
+def _told(value: Any) -> str:
+    """Return a value for a message, but nothing that is long: a kubeconfig may have been put into the wrong field."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TOLD else f"a {type(value).__name__} of {len(text)} characters"
 
 
 def credentials(settings: ConnectionSettings) -> CredentialsSource:
@@ -221,6 +235,18 @@ def credentials(settings: ConnectionSettings) -> CredentialsSource:
     except InvalidConnectionError:
         return source.kubeconfig_file(None, settings.cluster_context, verify=verify)
     return source.in_cluster(verify=verify)
+
+
+async def _mask(settings: ConnectionSettings) -> None:
+    """Tell Airflow's masker the credentials of an inline kubeconfig: to Airflow they are just text."""
+    if not settings.kube_config:
+        return
+    from airflow.sdk.log import amask_secret
+
+    from airflow_provider_sparkml.client.kubeconfig import credentials_in
+
+    for secret in credentials_in(settings.kube_config):
+        await amask_secret(secret)
 
 
 def _fingerprint(extras: Mapping[str, Any]) -> str:

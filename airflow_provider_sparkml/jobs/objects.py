@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sparkml.exceptions import (
+    ApiError,
     ConflictError,
     InvalidManifestError,
     NotFoundError,
@@ -15,6 +18,7 @@ from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.resources import core
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, resource_for
 from airflow_provider_sparkml.resources.custom import bounded
+from airflow_provider_sparkml.resources.secret_values import scrubbed, values_of
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -77,7 +81,7 @@ async def apply_object(
             f"metadata.name of the {api.kind} is {name!r}: give a name; the API server applies no object without one"
         )
     try:
-        with explained("patch", api, namespace):
+        with explained("patch", api, namespace), values_hidden(manifest):
             return await client.apply(api, manifest, namespace, field_manager=field_manager, force=force)
     except ConflictError as error:
         owned = "; ".join(f"{field}: {said}" for _, field, said in error.causes if field)
@@ -86,6 +90,21 @@ async def apply_object(
             "Leave these fields out of the manifest, or take them over with force_conflicts=True.",
             status=error.status, reason=error.reason, causes=error.causes,
         ) from error  # fmt: skip
+
+
+@contextmanager
+def values_hidden(manifest: Manifest) -> Iterator[None]:
+    """Take a Secret's values out of what the API server says about it; it quotes what it refuses."""
+    try:
+        yield
+    except ApiError as error:
+        values = values_of(manifest)
+        if values:
+            error.args = (scrubbed(str(error), values),)
+            error.causes = tuple(
+                (reason, scrubbed(field, values), scrubbed(said, values)) for reason, field, said in error.causes
+            )
+        raise
 
 
 def described(obj: Manifest) -> dict[str, Any]:
@@ -103,4 +122,4 @@ def described(obj: Manifest) -> dict[str, Any]:
     }
 
 
-__all__ = ["apply_object", "described", "discover", "find_type"]
+__all__ = ["apply_object", "described", "discover", "find_type", "values_hidden"]

@@ -15,6 +15,7 @@ from airflow_provider_sparkml.operators.base import ClusterOperator, ManifestOpe
 from airflow_provider_sparkml.resources import naming
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.manifests import load_manifests
+from airflow_provider_sparkml.resources.secret_values import HIDDEN, hidden, is_secret, values_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,16 +74,28 @@ class KubernetesApplyOperator(ManifestOperator):
         if not field_manager or len(field_manager) > 128:
             raise InvalidManifestError(f"field_manager is {field_manager!r}: give a name of 1 to 128 characters")
         self.manifests = self.plain(manifests)
+        self._rendered: Any = None
         self.field_manager = field_manager
         self.force_conflicts = force_conflicts
         self.only_a_path_is_a_file()
+
+    def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+        """Render as Airflow does, for a mapped task too; then hide the values of Secrets.
+
+        *Rendered Template* shows the field as it is now, so what is to be applied is kept beside it.
+        """
+        super()._do_render_template_fields(parent, *args, **kwargs)
+        if parent is not self:
+            return
+        self._rendered, self.manifests = self.manifests, _shown(self.manifests)
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Apply them.
 
         :return: what is told of the object; of several, a list.
         """
-        applied = self.run_async(self._apply([self.labelled(each) for each in load_manifests(self.manifests)]))
+        rendered = self.manifests if self._rendered is None else self._rendered
+        applied = self.run_async(self._apply([self.labelled(each) for each in load_manifests(rendered)]))
         return applied[0] if len(applied) == 1 else applied
 
     async def _apply(self, manifests: list[Manifest]) -> list[dict[str, Any]]:
@@ -121,6 +134,26 @@ class KubernetesApplyOperator(ManifestOperator):
                 f"{self.namespace!r}: leave one of them out"
             )
         return await self.namespace_of(cluster, manifest)
+
+
+def _shown(source: Any) -> Any:
+    """Return what may be shown of rendered manifests, and tell Airflow's masker the values of Secrets among them."""
+    from airflow.sdk.log import mask_secret
+
+    if not isinstance(source, Mapping) and not (isinstance(source, str) and "Secret" in source):
+        return source
+    try:
+        manifests = load_manifests(source)
+    except InvalidManifestError:
+        # Bad input, of which execute() says what is wrong; there may be values in it all the same.
+        return source if isinstance(source, Mapping) and not is_secret(source) else HIDDEN
+    values = [value for each in manifests for value in values_of(each)]
+    for value in values:
+        mask_secret(value)
+    if not any(is_secret(each) for each in manifests):
+        return source
+    shown = [hidden(each) for each in manifests]
+    return shown[0] if isinstance(source, Mapping) else shown
 
 
 class KubernetesGetOperator(ClusterOperator):

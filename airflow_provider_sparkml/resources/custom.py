@@ -12,6 +12,7 @@ from typing import Any
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, Verdict
 from airflow_provider_sparkml.resources.conditions import is_suspended
+from airflow_provider_sparkml.resources.secret_values import is_secret
 
 OBJECT_BYTES = 48 * 1024
 """Of how many bytes of JSON an object may be in an XCom; Airflow keeps these in its database."""
@@ -215,7 +216,7 @@ def bounded(obj: Manifest) -> Manifest:
 
     Of an object that is larger than :data:`OBJECT_BYTES`, the largest parts are left out, and named in ``omitted``.
     """
-    shown = {key: value for key, value in obj.items() if not _is_secret(obj, key)}
+    shown = {key: value for key, value in obj.items() if not (is_secret(obj) and key in ("data", "stringData"))}
     shown["metadata"] = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     annotations = shown["metadata"].get("annotations") or {}
     if _LAST_APPLIED in annotations:
@@ -247,10 +248,6 @@ def with_object(result: dict[str, Any], resource: Resource) -> dict[str, Any]:
         "object": result["result"],
         **told,
     }
-
-
-def _is_secret(obj: Manifest, key: str) -> bool:
-    return (obj.get("apiVersion"), obj.get("kind")) == ("v1", "Secret") and key in ("data", "stringData")
 
 
 def _size(value: Any) -> int:

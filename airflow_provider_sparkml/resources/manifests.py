@@ -110,7 +110,8 @@ def _documents(text: str, where: str) -> list[Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise InvalidManifestError(f"{where}{line}: this is not valid YAML: {problem}") from error
+        # Not from the error, which quotes the lines around: there may be secrets in them.
+        raise InvalidManifestError(f"{where}{line}: this is not valid YAML: {problem}") from None
 
 
 @cache
@@ -179,8 +180,8 @@ def _plain(value: Any, where: str, field: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    """Return a value for a message, cut."""
-    text = repr(value)
+    """Return a value for a message, cut; bytes, as somebody may have read a secret, are not shown."""
+    text = "b'***'" if isinstance(value, (bytes, bytearray)) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -120,6 +120,14 @@ def test_a_job_may_be_left_to_its_task_to_name(file: Any, api_server: Any, names
         assert validate(path, *options) == (0, [f"{path}:2: SparkApplication (to be named by its task) is valid"])
 
 
+def test_the_values_of_a_secret_are_not_told(file: Any) -> None:
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: [hushhush]\ndata: {k: hushhush}\n"
+    code, lines = validate(file(secret))
+    assert code == 1
+    assert lines
+    assert "hushhush" not in "\n".join(lines)
+
+
 def test_standard_input() -> None:
     assert validate("-", stdin=CONFIG_MAP) == (0, ["-:1: ConfigMap cm is valid"])
 

@@ -5,6 +5,8 @@ import logging
 import socket
 import ssl
 import time
+import traceback
+from base64 import b64encode
 
 import pytest
 import trustme
@@ -261,6 +263,20 @@ async def test_a_proxy_is_used(wire, answers):
     async with KubernetesClient(kubeconfig_dict(config)) as client:
         assert await client.get(APPS, "pi", "team") == OBJ
     assert wire.seen[0].headers["Host"] == "unreachable.example:1"
+
+
+@pytest.mark.parametrize("password", ["hush", "hu%20sh"])
+async def test_the_password_of_a_proxy_is_in_no_error(wire, answers, password):
+    # A tunnel through a proxy that refuses it.
+    proxy = wire.url.replace("://", f"://user:{password}@")
+    config = kubeconfig("https://unreachable.example:1", **{"proxy-url": proxy})
+    async with KubernetesClient(kubeconfig_dict(config), timeouts=Timeouts(total=0.3)) as client:
+        with pytest.raises(ApiError) as refused:
+            await client.get(APPS, "pi", "team")
+    told = "".join(traceback.format_exception(refused.value))
+    assert "the proxy refuses: HTTP 404" in told
+    assert password not in told
+    assert b64encode(f"user:{password}".encode()).decode() not in told
 
 
 # --- TLS -----------------------------------------------------------------------------------------------------------

@@ -199,6 +199,19 @@ async def test_inline_kubeconfig(wire: Wire, monkeypatch: pytest.MonkeyPatch, pr
     assert await same(wire, conn) == "Bearer inline-token|"
 
 
+@pytest.mark.parametrize("form", ["mapping", "json", "yaml"])
+async def test_airflows_masker_knows_the_credentials_of_an_inline_kubeconfig(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    from airflow.sdk._shared.secrets_masker import redact
+
+    secret = f"a-token-given-as-{form}"
+    config = wire.kubeconfig(token=secret)
+    given = {"mapping": config, "json": json.dumps(config), "yaml": yaml.safe_dump(config)}[form]
+    await ask(connection(monkeypatch, {"kube_config": given}))
+    assert redact(f"Authorization: Bearer {secret}") == "Authorization: Bearer ***"
+
+
 @pytest.mark.parametrize("prefix", ["", "extra__kubernetes__"])
 async def test_cluster_context(wire: Wire, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
     extra = {"kube_config": wire.kubeconfig(token="t"), f"{prefix}cluster_context": "other"}
@@ -337,6 +350,11 @@ def test_the_plain_name_counts_more_than_the_prefixed_one() -> None:
         ({"disable_verify_ssl": ["x"]}, r"disable_verify_ssl is \['x'\]"),
         ({"namespace": 7}, "namespace is 7: it must be a text"),
         ({"kube_config": 7}, "kube_config is a int"),
+        # A kubeconfig in the wrong field is not told.
+        ({"kube_config_path": "users:\n- user: {token: hush}"}, "kube_config_path is no path but a text(?!.*hush)"),
+        ({"kube_config_path": '{"users": [{"user": {"token": "hush"}}]}'}, "kube_config_path is no path(?!.*hush)"),
+        ({"namespace": {"users": [{"user": {"token": "hush"}}]}}, "namespace is a dict of(?!.*hush)"),
+        ({"in_cluster": "users: [{user: {token: hush}}]"}, "in_cluster is a str of(?!.*hush)"),
     ],
 )
 def test_a_bad_field_is_named_with_its_connection(extras: dict[str, Any], message: str) -> None:
