@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import yaml
 
 from airflow_provider_sparkml.client.client import KubernetesClient
-from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.client.credentials import kubeconfig_dict, kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
+from airflow_provider_sparkml.local.accounts import airflow_token, apply_accounts
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import NAMESPACE
 
@@ -81,6 +83,18 @@ async def cluster_namespace(cluster_client: KubernetesClient) -> AsyncIterator[s
     await cluster_client.create(NAMESPACE, {"metadata": {"name": name}})
     yield name
     await cluster_client.delete(NAMESPACE, name, propagation="Background")
+
+
+@pytest.fixture
+async def airflow_client(
+    local_cluster: ClusterProcess, cluster_client: KubernetesClient, cluster_namespace: str
+) -> AsyncIterator[KubernetesClient]:
+    """A client with the rights that the shipped roles give Airflow in the test's namespace, and with no others."""
+    await apply_accounts(cluster_client, cluster_namespace)
+    config = yaml.safe_load(local_cluster.kubeconfig.read_text())
+    config["users"][0]["user"]["token"] = await airflow_token(cluster_client, cluster_namespace)
+    async with KubernetesClient(kubeconfig_dict(config)) as client:
+        yield client
 
 
 async def until(

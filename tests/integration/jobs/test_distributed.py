@@ -72,7 +72,7 @@ KINDS: dict[str, tuple[Resource, Callable[..., Manifest], str, str]] = {
 
 
 @pytest.fixture(params=KINDS)
-async def kind(request: pytest.FixtureRequest, client: KubernetesClient, cluster_namespace: str) -> Any:
+async def kind(request: pytest.FixtureRequest, cluster_client: KubernetesClient, cluster_namespace: str) -> Any:
     if request.param == "TrainJob":
         # As torch-distributed, but a rank that fails is not started again: that would take its Job minutes.
         pod = {"restartPolicy": "Never", "containers": [{"name": "node", "image": IMAGE}]}
@@ -82,13 +82,14 @@ async def kind(request: pytest.FixtureRequest, client: KubernetesClient, cluster
             "mlPolicy": {"numNodes": 1, "torch": {}},
             "template": {"spec": {"replicatedJobs": [{"name": "node", "template": job}]}},
         }
-        await client.create(TRAINING_RUNTIME, {"metadata": {"name": "once"}, "spec": spec}, cluster_namespace)
+        await cluster_client.create(TRAINING_RUNTIME, {"metadata": {"name": "once"}, "spec": spec}, cluster_namespace)
     return KINDS[request.param]
 
 
 @pytest.fixture
-async def client(cluster_client: KubernetesClient) -> KubernetesClient:
-    return cluster_client
+async def client(airflow_client: KubernetesClient) -> KubernetesClient:
+    """Airflow's, with the rights of the shipped roles only."""
+    return airflow_client
 
 
 @pytest.fixture
