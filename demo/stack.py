@@ -31,7 +31,7 @@ class Stack:
         self.airflow = Airflow(
             folder / "airflow",
             ROOT / "dags",
-            {"kubernetes_default": {"kube_config_path": str(self.cluster / "kubeconfig")}},
+            {"kubernetes_default": {"kube_config_path": str(self.cluster / "airflow-kubeconfig")}},
         )
 
     @contextmanager

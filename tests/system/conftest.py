@@ -176,7 +176,7 @@ def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local_cluster(cluster_folder: Path) -> Iterator[Path]:
-    """A whole local cluster, as a user starts it; its kubeconfig."""
+    """A whole local cluster, as a user starts it; its administrator's kubeconfig."""
     sparkml = Path(sys.executable).with_name("sparkml")
     subprocess.run([sparkml, "cluster", "up", "--detach", f"--state-dir={cluster_folder}"], check=True, timeout=60)
     yield cluster_folder / "kubeconfig"
@@ -184,8 +184,10 @@ def local_cluster(cluster_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory, api_server: Any, cluster_folder: Path) -> Iterator[Airflow]:
-    """An Airflow with two connections.
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, applications: Applications, cluster_folder: Path
+) -> Iterator[Airflow]:
+    """An Airflow with two connections, both with the rights that the shipped roles give and no others.
 
     ``kubernetes_default`` is the tests' API server, on which nothing acts on a SparkApplication; ``local_cluster`` is
     the one of the fixture of that name.
@@ -198,8 +200,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, api_server: Any, cluster_f
         home,
         home / "dags",
         {
-            "kubernetes_default": {"kube_config_path": str(api_server.kubeconfig), "namespace": NAMESPACE},
-            "local_cluster": {"kube_config_path": str(cluster_folder / "kubeconfig")},
+            "kubernetes_default": {"kube_config_path": str(applications.airflow_kubeconfig), "namespace": NAMESPACE},
+            "local_cluster": {"kube_config_path": str(cluster_folder / "airflow-kubeconfig")},
         },
         {
             "SPARKML__HISTORY_SERVER_URL": "http://history.example.com",
@@ -227,6 +229,7 @@ class Applications:
 
     api_server: Any
     path: str
+    airflow_kubeconfig: Path
 
     def of(self, run: Run, **labels: str) -> list[dict[str, Any]]:
         """Return the applications that tasks of a run have made, but not those being deleted."""
@@ -250,6 +253,13 @@ class Applications:
         while left := self.of(run):
             assert time.monotonic() < deadline, f"these are left: {[item['metadata']['name'] for item in left]}"
             time.sleep(0.1)
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Create an application that is no task's."""
+        status, answer = self.api_server.request("POST", self.path, body)
+        assert status == 201, answer
+        created: dict[str, Any] = answer
+        return created
 
     def set_state(self, obj: dict[str, Any], state: str, *, error: str = "", **status: Any) -> None:
         """Write a state as the Spark operator does."""
@@ -280,4 +290,5 @@ def applications(api_server: Any) -> Applications:
     """The namespace that the connection of the tests' Airflow names."""
     status, answer = api_server.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     assert status == 201, answer
-    return Applications(api_server, f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{NAMESPACE}/sparkapplications")
+    path = f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{NAMESPACE}/sparkapplications"
+    return Applications(api_server, path, api_server.airflow_kubeconfig(NAMESPACE))

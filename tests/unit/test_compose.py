@@ -106,7 +106,7 @@ def test_whoever_talks_to_the_cluster_shares_its_loopback(services: dict[str, An
     assert sharing == {"scheduler", "triggerer"}  # tasks run in the one, deferred tasks in the other
     connection = json.loads(environment(services["scheduler"])["AIRFLOW_CONN_KUBERNETES_DEFAULT"])
     path = connection["extra"]["kube_config_path"]
-    assert f"--kubeconfig={path}" in services["cluster"]["command"]
+    assert f"--airflow-kubeconfig={path}" in services["cluster"]["command"]
     folder = str(Path(path).parent)
     for name in (*sharing, "cluster"):
         assert folder in [volume.split(":")[1] for volume in services[name]["volumes"]]
