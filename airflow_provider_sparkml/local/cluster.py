@@ -153,7 +153,7 @@ async def _parts(
     images: ImageStore,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run node and controllers for the length of the block; the pods are stopped with the node."""
-    kubelet = Kubelet(client, images, java_home=java_home, state_dir=state.path, server=server.url)
+    kubelet = Kubelet(client, images, java_home=java_home, state_dir=state.path, server=server.url, ca=server.ca)
     token_file = state.path / "controller-token"
     write_private(token_file, server.admin_token)
     submitter = Submitter(images, java_home, Target(server.url, token_file))

@@ -39,6 +39,8 @@ BUILD_LABEL = "airflow-provider-sparkml.build"
 WAITING = "somebody else is building it; waiting"
 WHEELS = "SPARKML_WHEELS"
 """Variable of a ``RUN``: a directory of the user's cache for wheels that take long to build."""
+MADE = "rootfs"
+"""Directory of a built image: what its ``RUN`` instructions made."""
 _PASSED = re.compile(
     r"(?i)(PIP_|UV_|SSL_CERT_|REQUESTS_CA_BUNDLE$|(HTTPS?|ALL|NO)_PROXY$|MAKEFLAGS$|CMAKE_BUILD_|(CC|CXX)$)"
 )
@@ -58,7 +60,7 @@ class Image:
 
     :param name: name of its folder.
     :param prefix: its virtual environment.
-    :param rootfs: folders whose trees a container sees at ``/``, its own before those of what it is built on.
+    :param rootfs: folders whose trees a container sees at ``/``: its own, those of what it is built on, what was made.
     :param entrypoint: ``ENTRYPOINT`` of the Dockerfile.
     :param command: ``CMD`` of the Dockerfile.
     :param env: ``ENV`` of the Dockerfile without ``PATH``, which follows from ``prefix``.
@@ -165,7 +167,7 @@ class ImageStore:
         return Image(
             name=layers[-1].name,
             prefix=target,
-            rootfs=_rootfs(layers),
+            rootfs=(*_rootfs(layers), *_made(target)),
             entrypoint=program.entrypoint,
             command=program.command,
             env={name: value for docker in dockers for name, value in docker.env.items()},
@@ -255,7 +257,7 @@ class ImageStore:
             return
         java_home = await asyncio.to_thread(find_java_home, self._java_cache)
         env = {**docker.env, **docker.args, **_run_environment(target, java_home, self._java_cache)}
-        paths = PathMap({}, rootfs)
+        paths = PathMap({}, (*rootfs, *_made(target)))
         for command in docker.runs:
             progress(f"running {command[-1]}")
             await _run([paths.rewrite(word) for word in command], log, progress, env)
@@ -267,6 +269,10 @@ def _dockerfile(folder: Path) -> Dockerfile:
 
 def _rootfs(layers: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(folder / "rootfs" for folder in reversed(layers) if (folder / "rootfs").is_dir())
+
+
+def _made(target: Path) -> tuple[Path, ...]:
+    return (target / MADE,) if (target / MADE).is_dir() else ()
 
 
 def _content_key(layers: Sequence[Path]) -> str:
@@ -294,6 +300,8 @@ def _run_environment(target: Path, java_home: Path, cache: Path) -> dict[str, st
         "JAVA_HOME": str(java_home),
         "LANG": "C.UTF-8",
         "HOME": str(target),
+        # GNU's name for where to install what is to be found at / later.
+        "DESTDIR": str(target / MADE),
         "XDG_CONFIG_HOME": config,  # pip's own configuration
         WHEELS: str(cache / "wheels"),
     }

@@ -82,6 +82,20 @@ def test_spark_pi(airflow: Any, names: Names) -> None:
     until_no_spark(names)
 
 
+def test_legacy_scala(airflow: Any, names: Names) -> None:
+    """Its parameters reach a class of a jar: what it answers follows from them, and from the data."""
+    given = {"ingestion_period_days": 7, "system_environment": "staging", "executor_maximum": 1}
+    run = airflow.trigger("legacy_scala", kubernetes_conn_id="local_cluster", **given)
+    assert until_ended(run) == "success", run.log("late_flights")[-6000:]
+    result = run.xcom("late_flights")["result"]
+    assert result.pop("table").endswith("/legacy/staging/carriers")
+    # The flights of 25 to 31 December 2013, counted in the CSV file.
+    assert result == {
+        "environment": "staging", "days": 7, "last_day": "2013-12-31", "carriers": 15, "flights": 6064, "late": 1400,
+    }  # fmt: skip
+    until_no_spark(names)
+
+
 def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
     # The third model, and all the rows, are the demo's.
     models = ["gbt", "logistic_regression"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.local.controllers.spark_state import driver_pod_name, spec_hash
@@ -18,6 +17,7 @@ from airflow_provider_sparkml.local.pods.program import SERVICE_ACCOUNT
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.naming import PREFIX
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER
+from airflow_provider_sparkml.resources.spark_properties import allocation_properties, role_properties
 
 OPERATOR = "sparkoperator.k8s.io"
 APP_NAME = f"{OPERATOR}/app-name"
@@ -52,24 +52,6 @@ LOCAL_DEFAULTS = {
 IGNORED = ("batchSchedulerOptions", "driverIngressOptions", "monitoring", "sparkConfigMap")
 IGNORED_OF_ROLES = ("memoryLimit",)
 
-CONTAINER_PROPERTIES = {
-    "image": "spark.kubernetes.{role}.container.image",
-    "cores": "spark.{role}.cores",
-    "coreRequest": "spark.kubernetes.{role}.request.cores",
-    "coreLimit": "spark.kubernetes.{role}.limit.cores",
-    "memory": "spark.{role}.memory",
-    "memoryOverhead": "spark.{role}.memoryOverhead",
-    "serviceAccount": "spark.kubernetes.authenticate.{role}.serviceAccountName",
-    "javaOptions": "spark.{role}.extraJavaOptions",
-}
-DYNAMIC_ALLOCATION = {
-    "enabled": "spark.dynamicAllocation.enabled",
-    "initialExecutors": "spark.dynamicAllocation.initialExecutors",
-    "minExecutors": "spark.dynamicAllocation.minExecutors",
-    "maxExecutors": "spark.dynamicAllocation.maxExecutors",
-    "shuffleTrackingEnabled": "spark.dynamicAllocation.shuffleTracking.enabled",
-    "shuffleTrackingTimeout": "spark.dynamicAllocation.shuffleTracking.timeout",
-}
 DEPENDENCIES = {
     "jars": "--jars",
     "packages": "--packages",
@@ -136,11 +118,6 @@ def submission_properties(
     properties[f"spark.kubernetes.driver.annotation.{SPEC_HASH}"] = spec_hash(app)
     for kind, field in (("label", "serviceLabels"), ("annotation", "serviceAnnotations")):
         properties |= {f"spark.kubernetes.driver.service.{kind}.{k}": v for k, v in (driver.get(field) or {}).items()}
-    executor = spec.get("executor") or {}
-    if executor.get("instances") is not None:
-        properties["spark.executor.instances"] = str(executor["instances"])
-    if executor.get("deleteOnTermination") is not None:
-        properties["spark.kubernetes.executor.deleteOnTermination"] = _text(executor["deleteOnTermination"])
     return properties
 
 
@@ -184,21 +161,13 @@ def _common(app: Manifest) -> Iterator[tuple[str, str]]:
         yield "spark.kubernetes.pyspark.pythonVersion", spec["pythonVersion"]
     if spec.get("memoryOverheadFactor"):
         yield "spark.kubernetes.memoryOverheadFactor", spec["memoryOverheadFactor"]
-    allocation = spec.get("dynamicAllocation") or {}
-    if allocation.get("enabled"):
-        # The operator always says so, as there is no external shuffle service on Kubernetes.
-        for field, key in DYNAMIC_ALLOCATION.items():
-            value = allocation.get(field, True if field == "shuffleTrackingEnabled" else None)
-            if value is not None:
-                yield key, _text(value)
+    yield from allocation_properties(spec.get("dynamicAllocation") or {})
 
 
 def _role(app: Manifest, role: str, submission_id: str) -> Iterator[tuple[str, str]]:
     """Yield the properties of the driver, or of executors."""
     wanted = app["spec"].get(role) or {}
-    for field, key in CONTAINER_PROPERTIES.items():
-        if wanted.get(field) is not None:
-            yield key.format(role=role), _text(wanted[field])
+    yield from role_properties(wanted, role)
     labels = {
         key: value for key, value in (app["metadata"].get("labels") or {}).items() if "kueue.x-k8s.io/" not in key
     }
@@ -225,10 +194,6 @@ def _check(spec: Manifest, namespace: str) -> None:
     for role in ("driver", "executor"):
         if not spec.get("image") and not (spec.get(role) or {}).get("image"):
             raise InvalidManifestError(f"neither spec.image nor spec.{role}.image is set: name the image to run")
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _escape(text: str, *, key: bool = False) -> str:

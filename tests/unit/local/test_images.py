@@ -23,6 +23,7 @@ from airflow_provider_sparkml.local.images import (
     image_folders,
     image_name,
 )
+from airflow_provider_sparkml.local.pods.paths import PathMap
 
 
 @pytest.fixture
@@ -198,6 +199,19 @@ async def test_a_program_that_makes_the_image_is_a_part_of_it(store: ImageStore,
     await store.pull("made")
     (folder / "rootfs" / "make.py").write_text("pass")
     assert not store.is_built("made")
+
+
+async def test_what_a_build_makes_below_destdir_is_in_the_image(store: ImageStore, folders: Path) -> None:
+    """Docker leaves ``DESTDIR`` unset, so the same instruction writes to /opt there."""
+    run = "RUN mkdir -p $DESTDIR/opt/made && cp /opt/given $DESTDIR/opt/made/file\n"
+    folder = make_folder(folders, "made", "", f"FROM x\nCOPY rootfs/ /\n{run}")
+    (folder / "rootfs" / "opt").mkdir(parents=True)
+    (folder / "rootfs" / "opt" / "given").write_text("given")
+    image = await store.pull("made")
+    paths = PathMap({}, image.rootfs)
+    assert Path(paths.rewrite("/opt/made/file")).read_text() == "given"
+    assert paths.rewrite("local:///opt/made/file") == f"local://{image.prefix}/rootfs/opt/made/file"
+    assert paths.rewrite("/opt/given") == str(folder / "rootfs" / "opt" / "given")
 
 
 async def test_what_uv_cannot_install_pip_may(
