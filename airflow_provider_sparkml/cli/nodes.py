@@ -52,9 +52,9 @@ async def read_nodes(
     found = (await client.list(NODE, label_selector=selector)).items
     usable = [node for node in found if _is_usable(node, tainted_too=bool(selector))]
     if not usable:
-        which = f"with the labels {selector!r} " if selector else ""
+        which = f" with the labels {selector!r}" if selector else ""
         raise InvalidManifestError(
-            f"no node {which}can take executors, of {len(found)} that were found: they must be ready and not cordoned, "
+            f"of {len(found)} nodes{which} none can take executors: they must be ready and not cordoned, "
             "and nodes with taints are taken only with --selector"
         )
     remarks = [f"{len(found) - len(usable)} of {len(found)} nodes left out"] if len(usable) < len(found) else []

@@ -46,7 +46,8 @@ class PodRequest:
         return PodRequest(self.millicores * times, self.memory_mib * times)
 
     def __str__(self) -> str:
-        return f"{self.millicores / 1000:g} cores and {self.memory_mib} MiB"
+        unit = "core" if self.millicores == 1000 else "cores"
+        return f"{self.millicores / 1000:g} {unit} and {self.memory_mib} MiB"
 
 
 def overhead_mib(heap_mib: int, factor: float, minimum_mib: int = MIN_OVERHEAD_MIB) -> int:

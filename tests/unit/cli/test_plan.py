@@ -132,7 +132,7 @@ def test_nodes_are_read_from_the_cluster(nodes: RunningApiServer) -> None:
         "nodes of 15890m to 16 cores: planned for the least of all; choose those of one size with --selector",
     ]
     told = json.loads(plan(*options, "--reserved-cpu", "1", "--reserved-memory", "0", "--nodes", "1").output)
-    assert told["arithmetic"][1]["result"] == "1 cores and 0 MiB"
+    assert told["arithmetic"][1]["result"] == "1 core and 0 MiB"
     assert told["plans"][0]["instances"] == told["plans"][0]["per_node"]
 
 
@@ -146,6 +146,4 @@ def test_without_a_selector_tainted_nodes_are_left_out(nodes: RunningApiServer) 
 def test_no_node_is_an_error_that_says_why(api_server: RunningApiServer) -> None:
     result = plan("--kubeconfig", str(api_server.kubeconfig), "--selector", "pool=none")
     assert result.exit_code == 1
-    assert result.output.startswith(
-        "error: no node with the labels 'pool=none' can take executors, of 0 that were found"
-    )
+    assert result.output.startswith("error: of 0 nodes with the labels 'pool=none' none can take executors: ")
