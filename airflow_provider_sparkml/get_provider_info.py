@@ -51,7 +51,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Spark on Kubernetes",
-                "python-modules": ["airflow_provider_sparkml.operators.spark"],
+                "python-modules": [
+                    "airflow_provider_sparkml.operators.cleanup",
+                    "airflow_provider_sparkml.operators.spark",
+                ],
             },
             {
                 "integration-name": "KServe",
@@ -124,7 +127,10 @@ def get_provider_info() -> dict[str, Any]:
             },
             {
                 "integration-name": "Spark on Kubernetes",
-                "python-modules": ["airflow_provider_sparkml.triggers.spark"],
+                "python-modules": [
+                    "airflow_provider_sparkml.triggers.events",
+                    "airflow_provider_sparkml.triggers.spark",
+                ],
             },
             {
                 "integration-name": "KServe",

@@ -34,9 +34,11 @@ class WatchHub:
     def __init__(self, client: KubernetesClient, *, poll_seconds: float = 10.0) -> None:
         self._client = client
         self._poll_seconds = poll_seconds
-        self._shared: dict[tuple[ApiResource, str | None], _SharedWatch] = {}
+        self._shared: dict[tuple[ApiResource, str | None, str], _SharedWatch] = {}
 
-    async def follow(self, api: ApiResource, namespace: str | None, name: str) -> AsyncGenerator[Manifest | None, None]:
+    async def follow(
+        self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
+    ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the object as it is now, or ``None`` when there is none, and then each change.
 
         An object is yielded without what a wait never reads (:func:`~.reflector.essentials`). A slow consumer is given
@@ -45,14 +47,12 @@ class WatchHub:
         when the watch has not heard of it yet. Outages of the API server are waited out, and logged.
 
         :param namespace: of the object; ``None`` for cluster-wide types only.
+        :param label_selector: selects the object among those of its type, where most are of no interest, as among all
+            pods of a namespace. Those who name the same share a watch.
         :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
         :raises InvalidConnectionError: the credentials cannot be used.
         """
-        if api.namespaced and not namespace:
-            raise ValueError(f"{api.full_name} {name!r} can be followed in a namespace only")
-        watch = self._shared.get((api, namespace))
-        if watch is None:
-            watch = self._shared[api, namespace] = _SharedWatch(self, api, namespace)
+        watch = self._watch(api, namespace, label_selector)
         follower = watch.join(name)
         try:
             while True:
@@ -64,6 +64,33 @@ class WatchHub:
         finally:
             watch.leave(name, follower)
 
+    async def follow_all(self, api: ApiResource, namespace: str | None) -> AsyncGenerator[list[Manifest], None]:
+        """Yield all objects there are, and then those that change, as many at once as have changed meanwhile.
+
+        A slow consumer is given the newest state of each, and of one that was deleted its last; nothing is said of the
+        deletion itself. Objects and outages are as in :meth:`follow`, whose watch this shares.
+
+        :param namespace: of the objects; ``None`` for cluster-wide types only.
+        :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
+        :raises InvalidConnectionError: the credentials cannot be used.
+        """
+        watch = self._watch(api, namespace)
+        crowd = watch.join_all()
+        try:
+            while True:
+                yield [entry.load() for entry in await crowd.take()]
+        finally:
+            watch.leave_all(crowd)
+
+    def _watch(self, api: ApiResource, namespace: str | None, label_selector: str = "") -> _SharedWatch:
+        if api.namespaced and not namespace:
+            raise ValueError(f"{api.full_name} can be followed in one namespace only: name it")
+        key = (api, namespace, label_selector)
+        watch = self._shared.get(key)
+        if watch is None:
+            watch = self._shared[key] = _SharedWatch(self, *key)
+        return watch
+
     async def close(self) -> None:
         """End all watches; whoever still follows gets ``ApiUnavailableError``."""
         tasks = [watch.end(ApiUnavailableError("the watch was closed")) for watch in list(self._shared.values())]
@@ -73,16 +100,19 @@ class WatchHub:
 class _SharedWatch:
     """One reflector and those who follow its objects, by name."""
 
-    def __init__(self, hub: WatchHub, api: ApiResource, namespace: str | None) -> None:
+    def __init__(self, hub: WatchHub, api: ApiResource, namespace: str | None, label_selector: str) -> None:
         self._hub = hub
+        self._key = (api, namespace, label_selector)
         self._api = api
         self._namespace = namespace
         self._followers: defaultdict[str, set[_Follower]] = defaultdict(set)
+        self._crowds: set[_Crowd] = set()
         self._linger: asyncio.TimerHandle | None = None
         self._reflector = Reflector(
             hub._client,
             api,
             namespace,
+            label_selector=label_selector,
             poll_seconds=hub._poll_seconds,
             changed=self._changed,
             listed=self._listed,
@@ -95,9 +125,7 @@ class _SharedWatch:
 
     def join(self, name: str) -> _Follower:
         """Add a follower; it is offered what is known now, or as soon as anything is."""
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
+        self._stay()
         follower = _Follower()
         self._followers[name].add(follower)
         if self._reflector.complete:
@@ -109,7 +137,31 @@ class _SharedWatch:
         self._followers[name].discard(follower)
         if not self._followers[name]:
             del self._followers[name]
-        if not self._followers and not self._task.done():
+        self._go()
+
+    def join_all(self) -> _Crowd:
+        """Add a follower of all objects; it is offered what is known now, or as soon as the copy is complete."""
+        self._stay()
+        crowd = _Crowd()
+        self._crowds.add(crowd)
+        for name, entry in self._reflector.entries.items():
+            crowd.offer(name, entry, gone=False)
+        return crowd
+
+    def leave_all(self, crowd: _Crowd) -> None:
+        """Remove a follower of all objects."""
+        self._crowds.discard(crowd)
+        self._go()
+
+    def _stay(self) -> None:
+        """Note that somebody follows."""
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _go(self) -> None:
+        """Let the watch end after a while when nobody follows any more."""
+        if not self._followers and not self._crowds and not self._task.done():
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self.end, ApiUnavailableError("the watch was idle"))
 
@@ -133,15 +185,16 @@ class _SharedWatch:
         """End the watch, telling followers why; returns the task, which may take a moment to end."""
         if self._linger is not None:
             self._linger.cancel()
-        if self._hub._shared.get((self._api, self._namespace)) is self:
-            del self._hub._shared[self._api, self._namespace]
-        for group in self._followers.values():
-            for follower in group:
-                follower.fail(error)
+        if self._hub._shared.get(self._key) is self:
+            del self._hub._shared[self._key]
+        for follower in (*self._crowds, *(each for group in self._followers.values() for each in group)):
+            follower.fail(error)
         self._task.cancel()
         return self._task
 
     def _changed(self, name: str, entry: Entry | None, gone: bool) -> None:
+        for crowd in self._crowds:
+            crowd.offer(name, entry, gone=gone)
         for follower in self._followers.get(name, ()):
             if entry is not None:
                 follower.offer(entry)
@@ -159,16 +212,47 @@ class _SharedWatch:
             self.end(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
 
-class _Follower:
-    """One waiter, with room for the newest state and a deletion after it."""
+class _Waiter:
+    """One who waits for something to be offered, or for an error."""
 
-    __slots__ = ("_error", "_gone", "_newest", "_waiter")
+    __slots__ = ("_error", "_waiter")
 
     def __init__(self) -> None:
-        self._newest: Entry | None = None
-        self._gone = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Note that nothing will come any more."""
+        self._error = error
+        self._wake()
+
+    async def _wait(self) -> None:
+        """Wait for the next offer.
+
+        :raises Exception: nothing will come any more.
+        """
+        if self._error is not None:
+            raise copy.copy(self._error)  # a copy each, since raising adds to an exception's traceback
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Follower(_Waiter):
+    """One waiter for one object, with room for the newest state and a deletion after it."""
+
+    __slots__ = ("_gone", "_newest")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest: Entry | None = None
+        self._gone = False
 
     def offer(self, entry: Entry | None) -> None:
         """Note a newer state, or that the object is gone."""
@@ -176,11 +260,6 @@ class _Follower:
             self._newest, self._gone = entry, False
         else:
             self._gone = True
-        self._wake()
-
-    def fail(self, error: Exception) -> None:
-        """Note that nothing will come any more."""
-        self._error = error
         self._wake()
 
     async def take(self) -> Entry | None:
@@ -192,14 +271,31 @@ class _Follower:
             if self._gone:
                 self._gone = False
                 return None
-            if self._error is not None:
-                raise copy.copy(self._error)  # a copy each, since raising adds to an exception's traceback
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._wait()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+
+class _Crowd(_Waiter):
+    """One waiter for all objects, with room for the newest state of each, and the last one of each that is gone."""
+
+    __slots__ = ("_last", "_newest")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest: dict[str, Entry] = {}
+        self._last: list[Entry] = []
+
+    def offer(self, name: str, entry: Entry | None, *, gone: bool) -> None:
+        """Note a newer state of an object, or its last one; another object of its name may follow."""
+        if entry is not None:
+            self._newest[name] = entry
+        if gone and name in self._newest:
+            self._last.append(self._newest.pop(name))
+        self._wake()
+
+    async def take(self) -> list[Entry]:
+        """Return the states not taken yet, at least one; wait while there is none."""
+        while not self._newest and not self._last:
+            await self._wait()
+        taken = [*self._last, *self._newest.values()]
+        self._newest, self._last = {}, []
+        return taken

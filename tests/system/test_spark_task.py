@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import secrets
 import signal
 import time
 from typing import Any
@@ -245,15 +247,64 @@ def test_a_teardown_deletes_what_the_run_has_made(airflow: Any, applications: An
 
 
 # Last, since it leaves another triggerer behind.
+def kill_triggerer(airflow: Any) -> None:
+    triggerer = airflow.processes("airflow triggerer")
+    # With its log server, or `airflow standalone` would wait for that one when it stops.
+    for process in {*triggerer, *(child for each in triggerer for child in each.children(recursive=True))}:
+        process.send_signal(signal.SIGKILL)
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def events_of(airflow: Any, name: str) -> list[str]:
+    """Return which applications an asset's events tell of, as soon as the last one is the given."""
+    deadline = time.monotonic() + 180
+    while True:
+        found = airflow.call("GET", "/assets/events?limit=100")["asset_events"]
+        names = [each["extra"]["payload"]["name"] for each in found if each["name"] == "spark_ended"]
+        if name in names:
+            return sorted(names)
+        assert time.monotonic() < deadline, names
+        time.sleep(0.2)
+
+
+def test_an_application_that_ends_starts_a_dag_once(airflow: Any, applications: Any) -> None:
+    spec = {"type": "Python", "mode": "cluster", "sparkVersion": "4.3.0", "driver": {}, "executor": {}}
+    names = [f"event-{secrets.token_hex(4)}" for _ in range(2)]
+    made = []
+    for name in names:
+        kind = {"apiVersion": "sparkoperator.k8s.io/v1beta2", "kind": "SparkApplication", "metadata": {"name": name}}
+        made.append(
+            applications.create({**kind, "spec": {**spec, "image": "i:1", "mainApplicationFile": "local:///a.py"}})
+        )
+    (asset,) = airflow.call("GET", "/assets?name_pattern=spark_ended")["assets"]
+    deadline = time.monotonic() + 180
+    while not airflow.call("GET", f"/assets/{asset['id']}/state-store")["asset_state_store"]:  # since it is watched
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    applications.set_state(made[0], "COMPLETED", terminationTime=now())
+    assert events_of(airflow, names[0]) == names[:1]
+    deadline = time.monotonic() + 180
+    while not (runs := airflow.call("GET", "/dags/spark_after/dagRuns?state=success")["dag_runs"]):
+        assert time.monotonic() < deadline, airflow.call("GET", "/dags/spark_after/dagRuns")
+        time.sleep(0.2)
+    entries = f"/dags/spark_after/dagRuns/{runs[0]['dag_run_id']}/taskInstances/ended/xcomEntries/return_value"
+    assert names[0] in str(airflow.call("GET", entries)["value"])
+    # What ends while no triggerer is there is told of later, and what was told is not told again.
+    kill_triggerer(airflow)
+    applications.set_state(made[1], "FAILED", terminationTime=now())
+    airflow.start_component("triggerer")
+    assert events_of(airflow, names[1]) == sorted(names)
+
+
 def test_a_triggerer_that_is_killed_loses_nothing(airflow: Any, applications: Any) -> None:
     run = airflow.trigger("spark", word="x")
     application = deferred(run, applications)
     cleared = airflow.trigger("spark", word="y")
     orphan = deferred(cleared, applications)
-    triggerer = airflow.processes("airflow triggerer")
-    # With its log server, or `airflow standalone` would wait for that one when it stops.
-    for process in {*triggerer, *(child for each in triggerer for child in each.children(recursive=True))}:
-        process.send_signal(signal.SIGKILL)
+    kill_triggerer(airflow)
     # While none is there: one application ends, and another's task is cleared, so nobody can call on_kill.
     applications.set_state(application, "COMPLETED", sparkApplicationId="spark-4")
     cleared.clear("run")

@@ -27,6 +27,7 @@ PUBLIC = {
         "read_extras",
     },
     "airflow_provider_sparkml.links.spark": {"SparkHistoryLink", "SparkUILink"},
+    "airflow_provider_sparkml.operators.cleanup": {"SparkCleanupOperator"},
     "airflow_provider_sparkml.operators.custom_resource": {"CustomResourceOperator"},
     "airflow_provider_sparkml.operators.kubernetes": {
         "KubernetesApplyOperator",
@@ -67,6 +68,7 @@ PUBLIC = {
         "XGBoostJobSensor",
     },
     "airflow_provider_sparkml.triggers.custom_resource": {"CustomResourceSensorTrigger", "CustomResourceTrigger"},
+    "airflow_provider_sparkml.triggers.events": {"JobEventTrigger", "SparkApplicationEventTrigger"},
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
     "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
     "airflow_provider_sparkml.triggers.training": {

@@ -59,7 +59,16 @@ def test_every_integration_is_declared() -> None:
 
 
 def test_every_module_of_these_layers_is_declared() -> None:
-    bases = {"base", "deferring", "job", "deferral", "sensor", "search_space", "__init__"}  # what others build upon
+    bases = {
+        "attempts",
+        "base",
+        "deferring",
+        "job",
+        "deferral",
+        "sensor",
+        "search_space",
+        "__init__",
+    }  # what others build upon
     package = ROOT / "airflow_provider_sparkml"
     found = {
         f"airflow_provider_sparkml.{layer}.{path.stem}"

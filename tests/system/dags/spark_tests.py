@@ -8,7 +8,7 @@ import signal
 from dataclasses import replace
 from typing import Any
 
-from airflow.sdk import DAG, Context, task
+from airflow.sdk import DAG, Asset, AssetWatcher, Context, task
 
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
@@ -16,6 +16,7 @@ from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
 from airflow_provider_sparkml.resources.spark import SparkApplication
 from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
 from airflow_provider_sparkml.sensors.spark import SparkApplicationSensor
+from airflow_provider_sparkml.triggers.events import SparkApplicationEventTrigger
 
 APPLICATION = SparkApplication(
     image="example.com/spark:1", main_application_file="local:///a.py", arguments=["{{ dag_run.conf['word'] }}"]
@@ -74,3 +75,16 @@ with DAG("spark_teardown", default_args=QUICK, schedule=None):
     run = SparkApplicationOperator(task_id="run", application=APPLICATION, on_finish="keep")
     down = KubernetesDeleteOperator(task_id="down", kind="SparkApplication", api_version="sparkoperator.k8s.io/v1beta2")
     run >> down.as_teardown()
+
+ENDED = Asset(
+    "spark_ended", watchers=[AssetWatcher(name="spark_ended", trigger=SparkApplicationEventTrigger(name="event-*"))]
+)
+
+with DAG("spark_after", default_args=QUICK, schedule=ENDED):
+
+    @task
+    def ended(triggering_asset_events: Any = None) -> list[str]:
+        events = triggering_asset_events.for_asset(name="spark_ended")
+        return sorted(event.extra["payload"]["name"] for event in events)
+
+    ended()

@@ -72,8 +72,39 @@ async def test_an_absent_object_is_none_and_seen_when_it_comes(hub, collection):
 
 
 async def test_a_name_without_its_namespace_cannot_be_followed(hub):
-    with pytest.raises(ValueError, match="'pi' can be followed in a namespace only"):
-        await anext(hub.follow(APPS, None, "pi"))
+    for stream in (hub.follow(APPS, None, "pi"), hub.follow_all(APPS, None)):
+        with pytest.raises(ValueError, match="can be followed in one namespace only"):
+            await anext(stream)
+
+
+async def test_all_objects_are_followed_on_the_same_watch_and_none_goes_unseen(hub, collection):
+    for name in ("one", "two"):
+        collection.put(name, "RUNNING")
+
+    async def states(stream):
+        objects = await asyncio.wait_for(anext(stream), 10)
+        return sorted((obj["metadata"]["name"], obj["status"]["applicationState"]["state"]) for obj in objects)
+
+    async with Follower(hub, "one") as one, aclosing(hub.follow_all(APPS, "team")) as everything:
+        assert await one.next() == "RUNNING"
+        assert await states(everything) == [("one", "RUNNING"), ("two", "RUNNING")]
+        await collection.reached(watching=1)
+        collection.put("two", "FAILED")
+        collection.delete("two")
+        collection.put("two", "RUNNING")
+        collection.put("one", "SUCCEEDING")
+        collection.put("one", "COMPLETED")
+        await one.until("COMPLETED")
+        # Of each the newest, and of the one that was deleted, and has a namesake, the last.
+        assert await states(everything) == [("one", "COMPLETED"), ("two", "FAILED"), ("two", "RUNNING")]
+        collection.delete("one")
+        assert await states(everything) == [("one", "COMPLETED")]
+        assert collection.counts == {"list": 1, "watch": 1}
+        waiting = asyncio.ensure_future(anext(everything))
+        await asyncio.sleep(0)
+        await hub.close()
+        with pytest.raises(ApiUnavailableError, match="closed"):
+            await waiting
 
 
 async def test_what_is_yielded_is_the_followers_own(hub, collection):
