@@ -96,6 +96,11 @@ def _obey(program: subprocess.Popen[bytes]) -> None:
     kill_all(program.pid)
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a log that only the user can read: who knows what a program prints."""
+    return os.open(path, flags, 0o600)
+
+
 def main() -> int:
     """Run one container to its end."""
     spec = json.loads(sys.stdin.readline() or "null")
@@ -103,7 +108,7 @@ def main() -> int:
         return 0
     _adopt_orphans()
     try:
-        with open(spec["log"], "ab", buffering=0) as log:
+        with open(spec["log"], "ab", buffering=0, opener=_private) as log:
             program = subprocess.Popen(
                 spec["argv"],
                 env=spec["env"],

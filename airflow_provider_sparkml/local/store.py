@@ -319,6 +319,9 @@ class Store:
             future.exception()  # nobody may be waiting
 
     def _connect(self) -> sqlite3.Connection:
+        # It holds Secrets. SQLite gives its files beside this one the same mode.
+        self._path.touch(mode=0o600)
+        self._path.chmod(0o600)
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")  # survives a killed process; only a power cut may lose the last
