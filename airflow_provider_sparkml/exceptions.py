@@ -113,6 +113,10 @@ class PreflightFailedError(PermanentError):
     """The cluster is not ready for jobs; the message names each check that failed, and its fix."""
 
 
+class CleanupIncompleteError(RetryableError):
+    """The API server failed in the middle of a clean-up; the rest of it was done, and the next try goes on."""
+
+
 # --- the job -------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from airflow_provider_sparkml.jobs.advice import rule
 from airflow_provider_sparkml.jobs.kueue import WORKLOAD
 from airflow_provider_sparkml.jobs.rollout import KNATIVE_REVISION
+from airflow_provider_sparkml.resources import leftovers
 from airflow_provider_sparkml.resources.base import ApiResource, Resource
 from airflow_provider_sparkml.resources.core import DEPLOYMENT, EVENT, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
 
@@ -72,6 +73,13 @@ PREFLIGHT_RIGHTS = (
 )
 """What preflight itself reads in a namespace."""
 
+CLEANUP_RIGHTS = tuple(
+    Right(api, (), ("list", "delete"), "what is left of this type stays")
+    for api in leftovers.TYPES
+    if api is not leftovers.APPLICATION
+)
+"""What the ``SparkCleanupOperator`` uses besides the rights on SparkApplications; each type is left out alone."""
+
 
 def rights_of(resource: Resource) -> tuple[Right, ...]:
     """Return what tasks of a kind need besides :data:`SHARED_RIGHTS`."""
@@ -86,6 +94,7 @@ def rights_of(resource: Resource) -> tuple[Right, ...]:
 
 
 __all__ = [
+    "CLEANUP_RIGHTS",
     "KNATIVE",
     "KUEUE",
     "PREFLIGHT_RIGHTS",

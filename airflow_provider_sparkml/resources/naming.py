@@ -17,6 +17,8 @@ CONSUMED = f"{PREFIX}/consumed"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 TASK = f"{PREFIX}/task"
+TENANT = f"{PREFIX}/tenant"
+"""Label: which Airflow it is; operators pass labels on to pods, and annotations not."""
 ORDINAL = f"{PREFIX}/ordinal"
 
 MAX_NAME = 40
@@ -73,6 +75,7 @@ def job_labels(identity: TaskIdentity, ordinal: int) -> dict[str, str]:
     labels = {
         MANAGED_BY: PREFIX,
         TASK: identity.key,
+        TENANT: _digest(identity.tenant, 16),
         ORDINAL: str(ordinal),
         "dag_id": label_value(identity.dag_id),
         "task_id": label_value(identity.task_id),
@@ -155,6 +158,7 @@ __all__ = [
     "ORDINAL",
     "PREFIX",
     "TASK",
+    "TENANT",
     "TaskIdentity",
     "is_consumed",
     "is_ours",
