@@ -78,6 +78,7 @@ class Reflector:
     :param client: the cluster.
     :param api: the type.
     :param namespace: where; ``None`` for all namespaces.
+    :param label_selector: selects some of the collection; all of it when empty.
     :param poll_seconds: pause between two lists where watching is forbidden.
     :param changed: told each change: the name and the entry, and whether the object is gone (with its last entry, or
         ``None`` when it went unseen).
@@ -90,6 +91,7 @@ class Reflector:
         api: ApiResource,
         namespace: str | None,
         *,
+        label_selector: str = "",
         poll_seconds: float,
         changed: Callable[[str, Entry | None, bool], None],
         listed: Callable[[], None],
@@ -99,6 +101,7 @@ class Reflector:
         self._client = client
         self._api = api
         self._namespace = namespace
+        self._label_selector = label_selector
         self._poll_seconds = poll_seconds
         self._changed = changed
         self._listed = listed
@@ -112,7 +115,8 @@ class Reflector:
         self._polling = False
 
     def __str__(self) -> str:
-        return f"{self._api.full_name} in {f'namespace {self._namespace}' if self._namespace else 'all namespaces'}"
+        where = f"namespace {self._namespace}" if self._namespace else "all namespaces"
+        return f"{self._api.full_name} in {where}{f' ({self._label_selector})' if self._label_selector else ''}"
 
     async def run(self) -> None:
         """Keep the copy up to date until cancelled.
@@ -149,7 +153,7 @@ class Reflector:
 
     async def _list(self) -> None:
         """Make the copy equal to a list, and tell the differences."""
-        found = await self._client.list(self._api, self._namespace)
+        found = await self._client.list(self._api, self._namespace, label_selector=self._label_selector)
         before, self.entries = self.entries, {obj["metadata"]["name"]: Entry.of(obj) for obj in found.items}
         self._version, self._current = found.resource_version, True
         self._refused_since = None
@@ -170,6 +174,7 @@ class Reflector:
             self._api,
             self._namespace,
             resource_version=self._version,
+            label_selector=self._label_selector,
             timeout_seconds=random.randint(*_WATCH_SECONDS),  # noqa: S311 - so that not all end at the same moment
             # A watch that is accepted and cut at once is no working one.
             on_open=lambda: proof.append(asyncio.get_running_loop().call_later(_SETTLED_SECONDS, self._settle)),

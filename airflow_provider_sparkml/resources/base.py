@@ -216,6 +216,11 @@ def _no_companions(obj: Manifest) -> list[tuple[ApiResource, Manifest]]:
     return []
 
 
+def _no_warnings(manifest: Manifest) -> list[str]:
+    """Have nothing to warn of."""
+    return []
+
+
 def _no_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     """Take no environment.
 
@@ -247,7 +252,10 @@ class Resource:
     :param without_retries: a manifest → a copy that the kind's controller tries once only, for tasks that Airflow
         retries: what retries by default is set off; raises ``InvalidManifestError`` for what asks for retries.
     :param with_env: a manifest and variables → a copy in which all containers of the job have them; ours win.
+    :param lint: a manifest → what is accepted in it and yet does not do what it looks like; told as warnings.
     :param progress: its object → ``(pod, port)`` of Spark's REST API, when it has one.
+    :param watch_selector: label selector of the kind's jobs, where most objects of its type are none: the shared watch
+        is of these alone.
     """
 
     api: ApiResource
@@ -263,7 +271,9 @@ class Resource:
     companions: Callable[[Manifest], list[tuple[ApiResource, Manifest]]] = _no_companions
     without_retries: Callable[[Manifest], Manifest] = _as_it_is
     with_env: Callable[[Manifest, Mapping[str, str]], Manifest] = _no_env
+    lint: Callable[[Manifest], list[str]] = _no_warnings
     progress: Callable[[Manifest], tuple[str, int] | None] = field(default=lambda obj: None)
+    watch_selector: str = ""
 
 
 _REGISTRY: dict[tuple[str, str], Resource] = {}
