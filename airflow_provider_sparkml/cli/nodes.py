@@ -49,7 +49,10 @@ async def read_nodes(
     :raises InvalidManifestError: there are none.
     :raises ApiError: they could not be read.
     """
-    found = (await client.list(NODE, label_selector=selector)).items
+    try:
+        found = (await client.list(NODE, label_selector=selector)).items
+    except ForbiddenError as error:
+        raise ForbiddenError(f"{error}: give --node-cpu and --node-memory instead", status=error.status) from error
     usable = [node for node in found if _is_usable(node, tainted_too=bool(selector))]
     if not usable:
         which = f" with the labels {selector!r}" if selector else ""

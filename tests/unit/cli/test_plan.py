@@ -147,3 +147,27 @@ def test_no_node_is_an_error_that_says_why(api_server: RunningApiServer) -> None
     result = plan("--kubeconfig", str(api_server.kubeconfig), "--selector", "pool=none")
     assert result.exit_code == 1
     assert result.output.startswith("error: of 0 nodes with the labels 'pool=none' none can take executors: ")
+
+
+def test_a_user_with_few_rights_is_told_what_to_give_instead(nodes: RunningApiServer, namespace: str) -> None:
+    kubeconfig = nodes.airflow_kubeconfig(namespace, name="planner")
+    options = ("--kubeconfig", str(kubeconfig), "--selector", "pool=sizing", "-o", "json")
+    refused = plan(*options)
+    assert refused.exit_code == 1
+    assert refused.output.startswith("error: nodes is forbidden: ")
+    assert refused.output.endswith(": give --node-cpu and --node-memory instead\n")
+    nodes.grant(
+        namespace,
+        [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}],
+        account="planner",
+        role=f"planner-{namespace}",
+        everywhere=True,
+    )
+    found = json.loads(plan(*options).output)
+    assert found["arithmetic"][1]["what"] == "executors per node", "nothing is known to be reserved"
+    assert found["remarks"][-1].startswith(
+        "what DaemonSets request was not read, so give --reserved-cpu and --reserved-memory: pods is forbidden: "
+    )
+    told = json.loads(plan(*options, "--reserved-cpu", "1", "--reserved-memory", "1Gi").output)
+    assert told["arithmetic"][1]["result"] == "1 core and 1024 MiB"
+    assert not any("DaemonSets" in remark for remark in told["remarks"]), "pods were not asked for"
