@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
     from airflow_provider_sparkml.jobs.submit import Submission
+    from airflow_provider_sparkml.resources.profiles import Profile
 
 
 class DeferringOperator(ManifestOperator):
@@ -122,6 +123,15 @@ class DeferringOperator(ManifestOperator):
             may_delete=not submission.adopted or self.owns_adopted,
             **self.trigger_arguments(),
         )
+
+    async def profile(self) -> Profile | None:
+        """Return the profile that the connection or the Variable chooses, and say which."""
+        from airflow_provider_sparkml.hooks.profile import chosen_profile
+
+        profile = await chosen_profile(self.hook)
+        if profile is not None:
+            self.log.info("Profile: %s", profile)
+        return profile
 
     def trigger_arguments(self) -> dict[str, Any]:
         """Return what this kind's trigger takes beyond what all take."""

@@ -13,8 +13,10 @@ from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.attempts import History
 from airflow_provider_sparkml.operators.base import task_identity
 from airflow_provider_sparkml.operators.deferring import DeferringOperator, timeout_seconds
+from airflow_provider_sparkml.params import check_params
 from airflow_provider_sparkml.resources import naming
 from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
+from airflow_provider_sparkml.resources.code import CodeVolume
 from airflow_provider_sparkml.retries import OperatorRetryPolicy
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class JobOperator(DeferringOperator):
         controller would (a ``restartPolicy``, a ``backoffLimit``) is refused, and where that is a mere default it is
         set off. ``operator``: the manifest says how often; a job that its operator has given up is not tried again by
         Airflow, whose ``retries`` then serve for the rest: a refused submission, a worker that died, a deleted job.
+    :param code: where the image has the code, and the volume that is mounted there under the profile ``development``
+        (Airflow's connection or Variable chooses it). Relative paths of the program begin there. Templated.
+    :param locked_env: variables that the image sets and nobody may override: under the profile ``production``, a
+        manifest that sets one is refused. Templated.
 
     In the result, ``attempts`` is how often the kind's operator has run the job, and ``history`` lists this task's
     tries with how each ended; the log of a retry has them, too.
@@ -63,7 +69,7 @@ class JobOperator(DeferringOperator):
     """
 
     template_fields: Sequence[str] = (
-        "job", "namespace", "labels", "queue_name", "checkpoint_uri", "kubernetes_conn_id",
+        "job", "namespace", "labels", "queue_name", "checkpoint_uri", "code", "locked_env", "kubernetes_conn_id",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml", "labels": "json"}
     manifest_field = "job"
@@ -79,10 +85,16 @@ class JobOperator(DeferringOperator):
         queue_name: str | None = None,
         checkpoint_uri: str | None = None,
         retry_owner: RetryOwner = "airflow",
+        code: CodeVolume | None = None,
+        locked_env: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(namespace=namespace, labels=labels, **kwargs)
-        setattr(self, self.manifest_field, self.plain(job))
+        # Rendering replaces the field: by what it was before, one can tell who has set a variable.
+        self._template = self.plain(job)
+        setattr(self, self.manifest_field, self._template)
+        self.code = code.to_json() if isinstance(code, CodeVolume) else code
+        self.locked_env = locked_env
         self.queue_name = queue_name
         self.checkpoint_uri = checkpoint_uri
         self.queue_timeout = timeout_seconds("queue_timeout", queue_timeout)
@@ -130,10 +142,13 @@ class JobOperator(DeferringOperator):
         """Submit the job, or adopt the live one of this chain of attempts."""
         from airflow_provider_sparkml.jobs.submit import submit
 
+        check_params(context.get("params") or {})
         identity = task_identity(context)
-        manifest = self._with_checkpoints(self.manifest(), identity)
+        manifest = await self._profiled(self._with_checkpoints(self.manifest(), identity))
         if self.retry_owner == "airflow":
             manifest = self.resource.without_retries(self.resource.normalize(manifest))
+        for warning in self.resource.lint(manifest):
+            self.log.warning("%s", warning)
         namespace = await self.namespace_of(cluster, manifest)
         if identity.max_tries != self.retries:
             await self._delete_orphans(cluster, identity, namespace)
@@ -186,6 +201,18 @@ class JobOperator(DeferringOperator):
             env["SPARKML_RESUME_FROM"] = self.checkpoint_uri
             self.log.info("This is a retry: the program may go on from %s", self.checkpoint_uri)
         return self.resource.with_env(manifest, env)
+
+    async def _profiled(self, manifest: Manifest) -> Manifest:
+        """Return the manifest as the profile wants it that the connection or the Variable chooses."""
+        from airflow_provider_sparkml.resources.profiles import apply_profile, names_of
+
+        code = None if self.code is None else CodeVolume.rendered(self.code)
+        locked = names_of(self.locked_env, "locked_env")
+        profile = await self.profile()
+        if code is not None:
+            origin = f"volume claim {code.claim}" if profile == "development" else "the image"
+            self.log.info("The code at %s is that of %s", code.mount_path, origin)
+        return apply_profile(manifest, profile, code=code, locked_env=locked, template=self._template)
 
     async def abandon(self, cluster: Cluster, context: Context) -> None:
         """Delete this task's job, wherever it was broken off; one that has succeeded is left for a retry to take."""

@@ -81,8 +81,9 @@ class InferenceServiceOperator(DeferringOperator):
     async def start(self, cluster: Cluster, context: Context) -> Submission:
         """Apply the manifest."""
         from airflow_provider_sparkml.jobs.deploy import deploy
+        from airflow_provider_sparkml.resources.profiles import apply_profile
 
-        manifest = self.manifest()
+        manifest = apply_profile(self.manifest(), await self.profile())
         return await deploy(
             cluster.client,
             INFERENCE_SERVICE,

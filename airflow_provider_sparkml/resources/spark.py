@@ -31,6 +31,7 @@ from airflow_provider_sparkml.resources.spark_builders import (
     SparkApplication,
 )
 from airflow_provider_sparkml.resources.spark_check import check
+from airflow_provider_sparkml.resources.spark_lint import lint
 from airflow_provider_sparkml.resources.spark_normalize import normalize
 from airflow_provider_sparkml.resources.spark_requests import requested
 from airflow_provider_sparkml.resources.spark_retries import next_retry, without_retries
@@ -197,6 +198,7 @@ SPARK_APPLICATION = register(
         main_container=DRIVER_CONTAINER,
         without_retries=without_retries,
         with_env=with_env,
+        lint=lint,
         progress=progress,
     )
 )

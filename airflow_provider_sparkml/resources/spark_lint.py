@@ -1,0 +1,61 @@
+"""What is accepted in a SparkApplication and yet does not do what it looks like; told as warnings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_provider_sparkml.resources.base import Manifest
+
+_PROPERTY = re.compile(r"(?<![\w.])spark\.driver\.[\w.]*\w")
+_FLAGS = {
+    "--driver-memory": "spark.driver.memory",
+    "--driver-cores": "spark.driver.cores",
+    "--driver-java-options": "spark.driver.extraJavaOptions",
+    "--driver-class-path": "spark.driver.extraClassPath",
+}
+_FIELDS = {
+    "spark.driver.memory": "spec.driver.memory",
+    "spark.driver.memoryOverhead": "spec.driver.memoryOverhead",
+    "spark.driver.cores": "spec.driver.cores",
+    "spark.driver.extraJavaOptions": "spec.driver.javaOptions",
+}
+
+
+def lint(manifest: Manifest) -> list[str]:
+    """Return a warning for each setting of the driver that only its program is given.
+
+    The driver's JVM runs already when its program reads its arguments and variables: such a setting changes nothing.
+
+    :param manifest: the rendered manifest.
+    """
+    spec = manifest.get("spec")
+    if not isinstance(spec, Mapping):
+        return []
+    conf = spec.get("sparkConf")
+    set_already = conf if isinstance(conf, Mapping) else {}
+    warnings = []
+    for field, text in _texts(spec):
+        found = [*_PROPERTY.findall(text), *(key for flag, key in _FLAGS.items() if text.split("=")[0] == flag)]
+        warnings += [
+            f"{field} has {key}, which does nothing there: the driver runs already when its program reads it; "
+            f"set {_FIELDS.get(key, f'spec.sparkConf[{key!r}]')}"
+            for key in dict.fromkeys(found)
+            if key not in set_already
+        ]
+    return warnings
+
+
+def _texts(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the arguments and the driver's variables, with where they are."""
+    arguments, driver = spec.get("arguments"), spec.get("driver")
+    for index, text in enumerate(arguments if isinstance(arguments, list) else ()):
+        yield f"spec.arguments[{index}]", str(text)
+    env = driver.get("env") if isinstance(driver, Mapping) else None
+    for index, entry in enumerate(env if isinstance(env, list) else ()):
+        if isinstance(entry, Mapping) and isinstance(entry.get("value"), str):
+            yield f"spec.driver.env[{index}]", entry["value"]
+
+
+__all__ = ["lint"]
