@@ -49,6 +49,39 @@ async def read_nodes(
     :raises InvalidManifestError: there are none.
     :raises ApiError: they could not be read.
     """
+    found, usable = await _usable(client, selector)
+    remarks = [f"{found - len(usable)} of {found} nodes left out"] if len(usable) < found else []
+    cpus, memories = ([_allocatable(node, name) for node in usable] for name in ("cpu", "memory"))
+    if len({_size(cpu) for cpu in cpus}) > 1:
+        remarks.append(
+            f"nodes of {min(cpus, key=_size)} to {max(cpus, key=_size)} cores: planned for the least of all; "
+            "choose those of one size with --selector"
+        )
+    kept_cpu, kept_memory = reserved_cpu, reserved_memory
+    if kept_cpu is None or kept_memory is None:
+        try:
+            of_all = await _of_nodes(client, {node["metadata"]["name"] for node in usable})
+        except ForbiddenError as error:
+            of_all = "0", "0"
+            remarks.append(
+                "what DaemonSets request was not read, so give --reserved-cpu and --reserved-memory: "
+                f"{str(error).splitlines()[0]}"
+            )
+        kept_cpu, kept_memory = kept_cpu or of_all[0], kept_memory or of_all[1]
+    smallest = Node(
+        cpu=min(cpus, key=_size),
+        memory=min(memories, key=_size),
+        reserved_cpu=kept_cpu,
+        reserved_memory=kept_memory,
+    )
+    return Nodes(smallest, len(usable), remarks)
+
+
+async def _usable(client: KubernetesClient, selector: str) -> tuple[int, list[Manifest]]:
+    """Return how many nodes were found, and those that executors can go to.
+
+    :raises InvalidManifestError: there are none.
+    """
     try:
         found = (await client.list(NODE, label_selector=selector)).items
     except ForbiddenError as error:
@@ -60,34 +93,10 @@ async def read_nodes(
             f"of {len(found)} nodes{which} none can take executors: they must be ready and not cordoned, "
             "and nodes with taints are taken only with --selector"
         )
-    remarks = [f"{len(found) - len(usable)} of {len(found)} nodes left out"] if len(usable) < len(found) else []
-    cpus, memories = ([_allocatable(node, name) for node in usable] for name in ("cpu", "memory"))
-    if len({_size(cpu) for cpu in cpus}) > 1:
-        remarks.append(
-            f"nodes of {min(cpus, key=_size)} to {max(cpus, key=_size)} cores: planned for the least of all; "
-            "choose those of one size with --selector"
-        )
-    if reserved_cpu is None or reserved_memory is None:
-        kept_cpu, kept_memory = "0", "0"
-        try:
-            kept_cpu, kept_memory = await _daemon_sets(client, {node["metadata"]["name"] for node in usable})
-        except ForbiddenError as error:
-            remarks.append(
-                f"what DaemonSets request was not read, so give --reserved-cpu and --reserved-memory: "
-                f"{str(error).splitlines()[0]}"
-            )
-        reserved_cpu = kept_cpu if reserved_cpu is None else reserved_cpu
-        reserved_memory = kept_memory if reserved_memory is None else reserved_memory
-    node = Node(
-        cpu=min(cpus, key=_size),
-        memory=min(memories, key=_size),
-        reserved_cpu=reserved_cpu,
-        reserved_memory=reserved_memory,
-    )
-    return Nodes(node, len(usable), remarks)
+    return len(found), usable
 
 
-async def _daemon_sets(client: KubernetesClient, names: set[str]) -> tuple[str, str]:
+async def _of_nodes(client: KubernetesClient, names: set[str]) -> tuple[str, str]:
     """Return the most that pods which belong to their node request on any of the nodes: cores and memory."""
     cpu, memory = (dict.fromkeys(names, Decimal(0)) for _ in range(2))
     for pod in (await client.list(POD)).items:
