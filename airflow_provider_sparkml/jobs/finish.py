@@ -13,7 +13,7 @@ from airflow_provider_sparkml.exceptions import (
     NotFoundError,
     SparkMLError,
 )
-from airflow_provider_sparkml.jobs.advice import explained
+from airflow_provider_sparkml.jobs.advice import advise, explained
 from airflow_provider_sparkml.jobs.cleanup import OnFinish, delete_job, kill, mark_consumed, wants_deletion
 from airflow_provider_sparkml.jobs.diagnose import classify, classify_deleted, classify_expired
 from airflow_provider_sparkml.jobs.endings import container_state, main_container
@@ -24,6 +24,7 @@ from airflow_provider_sparkml.jobs.outcome import Outcome
 from airflow_provider_sparkml.jobs.pods import locate, resolve
 from airflow_provider_sparkml.jobs.report import LOG_LINES, report, stub
 from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef
+from airflow_provider_sparkml.resources.core import POD
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -140,7 +141,7 @@ async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef
         # Nothing is consumed yet: the next try reads it.
         raise
     except ApiError as error:
-        log.warning("The result was not read: %s\nThe connection's user needs the verb `get` on pods.", error)
+        log.warning("The result was not read: %s\n%s", error, advise(error, "get", POD, ref.namespace))
         return None
     if pod is None:
         log.warning("The result was not read: pod %s is gone", source.pod or source.selector)

@@ -103,7 +103,7 @@ class FollowedLog:
 
     __slots__ = (
         "_bytes", "_client", "_key", "_lines", "_log", "_not_before", "_off", "_pause", "_position", "_ref", "_rounds",
-        "_source", "_task", "_tokens", "_tokens_at",
+        "_source", "_task", "_tokens", "_tokens_at", "refused",
     )  # fmt: skip
 
     def __init__(self, client: KubernetesClient, ref: ResourceRef, rounds: Rounds, log: JobLog) -> None:
@@ -122,6 +122,7 @@ class FollowedLog:
         self._not_before = 0.0
         self._pause = _FIRST_PAUSE
         self._off = False
+        self.refused = False
 
     async def visit(self, submission_id: str, source: LogSource | None) -> None:
         """Open a stream if there is something to follow and none is open.
@@ -148,17 +149,26 @@ class FollowedLog:
     async def finish(self) -> bool:
         """Read what is left of the log of a job that has ended, for at most :data:`DRAIN_SECONDS`.
 
-        :return: whether the log has been shown to its end.
+        :return: whether nothing more can be shown: it has been shown to its end, or may not be read.
         """
+        if self.refused:
+            return True
         if self._source is None or self._off:
             return False
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 if self.is_open and self._task is not None and await asyncio.shield(self._task):
                     return True
-                return not self._off and await self._read(follow=False)
+                return (not self._off and await self._read(follow=False)) or self.refused
         except TimeoutError:
             return False
+
+    def refuse(self, error: ForbiddenError) -> None:
+        """Take note that the log, or where it is, may not be read: say so once, and ask for neither again."""
+        if not self.refused:
+            self._off = self.refused = True
+            advice = advise(error, "get", POD_LOG, self._ref.namespace)
+            self._log.warning("The job's log cannot be followed: %s\n%s", error, advice)
 
     async def close(self) -> None:
         """End the open stream, if there is one."""
@@ -182,10 +192,7 @@ class FollowedLog:
                     if not await self._take(line):
                         return False
         except ForbiddenError as error:
-            self._off = True
-            self._log.warning(
-                "The job's log cannot be followed: %s\n%s", error, advise(error, "get", POD_LOG, self._ref.namespace)
-            )
+            self.refuse(error)
         except ApiError:
             # Not started yet, already gone, or the API server is away: the next visit tries again.
             pass

@@ -68,7 +68,7 @@ class Outcome:
     :param verdict: the last verdict seen.
     :param expired: the deadline that passed.
     :param deleted: whether the object vanished before a terminal phase was seen.
-    :param log_shown: whether the job's whole log is in the task's log already.
+    :param log_shown: whether the job's whole log is in the task's log already, or may not be read.
     """
 
     ref: ResourceRef

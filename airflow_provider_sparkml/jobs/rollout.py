@@ -10,8 +10,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_sparkml.exceptions import NotFoundError
-from airflow_provider_sparkml.jobs.advice import explained
+from airflow_provider_sparkml.exceptions import ForbiddenError, NotFoundError
+from airflow_provider_sparkml.jobs.advice import advise, explained
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.wait import Follows, OnChange, wait
@@ -45,7 +45,7 @@ async def wait_for_rollout(
     ``Ready=True`` of the old version is not taken for the new one's, nor is its failure. The new version is where its
     hash is: in mode Standard on the Deployment ``<name>-predictor``, in mode Knative on the latest ready revision.
     """
-    rollout = _Rollout(client, hub, resource)
+    rollout = _Rollout(client, hub, resource, log)
     return await wait(
         client, rollout, replace(resource, read=rollout.read), ref, deadlines, log=log, on_change=on_change
     )
@@ -97,14 +97,18 @@ def standing(service: Manifest, deployment: Manifest | None) -> Standing:
 class _Rollout:
     """Follows an InferenceService together with what it is rolled out by, as if they were one object."""
 
-    def __init__(self, client: KubernetesClient, hub: Follows, resource: Resource) -> None:
+    def __init__(self, client: KubernetesClient, hub: Follows, resource: Resource, log: JobLog) -> None:
         self._client = client
         self._hub = hub
         self._resource = resource
         self._standing = Standing(False)
+        self._log = log
+        self._refused = False  # the revision may not be read
 
-    async def follow(self, api: ApiResource, namespace: str | None, name: str) -> AsyncGenerator[Manifest | None, None]:
-        """Yield the InferenceService whenever it, or its Deployment, has changed."""
+    async def follow(
+        self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
+    ) -> AsyncGenerator[Manifest | None, None]:
+        """Yield the InferenceService whenever it, or its Deployment, has changed; no labels select these."""
         latest: dict[ApiResource, Manifest | None] = {}
         changes = _merged(self._hub, namespace, {api: name, DEPLOYMENT: f"{name}-predictor"})
         async with aclosing(changes):
@@ -148,13 +152,20 @@ class _Rollout:
         created, ready = predictor.get("latestCreatedRevision"), predictor.get("latestReadyRevision")
         if not ready or created != ready:
             return Standing(False, f"revision {created or '?'} is not ready")
+        return await self._look_at_revision(service, ready)
+
+    async def _look_at_revision(self, service: Manifest, ready: str) -> Standing:
+        """Return whether the ready revision is the version last applied; one that may not be read is taken for it."""
         namespace = service["metadata"]["namespace"]
         try:
-            with explained("get", KNATIVE_REVISION, namespace):
-                revision = await self._client.get(KNATIVE_REVISION, ready, namespace)
+            revision = None if self._refused else await self._client.get(KNATIVE_REVISION, ready, namespace)
+        except ForbiddenError as error:
+            self._refused, revision = True, None
+            advice = advise(error, "get", KNATIVE_REVISION, namespace)
+            self._log.warning("The ready revision is taken for the new version, unseen: %s\n%s", error, advice)
         except NotFoundError:
             return Standing(False, f"revision {ready} is gone")
-        if _mark(revision, SPEC_HASH) != _mark(service, SPEC_HASH):
+        if revision is not None and _mark(revision, SPEC_HASH) != _mark(service, SPEC_HASH):
             return Standing(False, f"revision {ready} is still the version before")
         return Standing(True, begun=True, alone=True)
 
@@ -167,9 +178,10 @@ async def _merged(
 
     async def copy(api: ApiResource, name: str) -> None:
         changes = hub.follow(api, namespace, name)
-        async with aclosing(changes):
-            async for obj in changes:
-                queue.put_nowait((api, obj))
+        with explained("list", api, namespace or ""):
+            async with aclosing(changes):
+                async for obj in changes:
+                    queue.put_nowait((api, obj))
 
     copies = [asyncio.create_task(copy(api, name)) for api, name in names.items()]
     for task in copies:

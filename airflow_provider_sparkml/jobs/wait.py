@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, NotFoundError
+from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, ForbiddenError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
 from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME, Admission, QueueWatch
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 class Follows(Protocol):
     """What a wait needs of a watch; :class:`~airflow_provider_sparkml.client.watch.WatchHub` has it."""
 
-    def follow(self, api: ApiResource, namespace: str | None, name: str) -> AsyncGenerator[Manifest | None, None]:
+    def follow(
+        self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
+    ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the object as it is now, then each change; ``None`` when absent."""
 
 
@@ -94,7 +96,8 @@ async def _until_end(job: WatchedJob, hub: Follows) -> Outcome:
     loop = asyncio.get_running_loop()
     while True:
         try:
-            changes = hub.follow(job.resource.api, job.ref.namespace, job.ref.name)
+            selector = job.resource.watch_selector
+            changes = hub.follow(job.resource.api, job.ref.namespace, job.ref.name, label_selector=selector)
             async with asyncio.timeout(None) as limit, aclosing(changes):
                 job.give_up = functools.partial(_expire, limit)
                 async for obj in changes:
@@ -235,12 +238,17 @@ class WatchedJob:
     async def _resolved(self, followed: FollowedLog) -> LogSource | None:
         """Return where the log is now; ``None`` while it is not there, or is followed and known by its labels only."""
         source = self._source
-        if source is not None and source.selector and followed.is_open:
+        if source is None or followed.refused:
+            return None
+        if source.selector and followed.is_open:
             return None  # another pod follows only when this one's log has ended
         try:
             return await resolve(self._client, self.ref.namespace, source)
+        except ForbiddenError as error:
+            followed.refuse(error)
         except ApiError:
-            return None
+            pass  # the next visit asks again
+        return None
 
     async def _rest_address(self, verdict: Verdict) -> tuple[str, int] | None:
         """Return where this run has its REST API, read once per run from the whole object: the watch omits its spec."""
@@ -311,6 +319,9 @@ class WatchedJob:
         if self._pod[0] != key:
             try:
                 pod = await locate(self._client, self.ref.namespace, source)
+            except ForbiddenError:
+                self._pod = (key, "")  # it stays so; what is lost by it is told at the end
+                return ""
             except ApiError:
                 pod = None
             if pod is None:
