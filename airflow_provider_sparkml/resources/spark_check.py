@@ -12,6 +12,7 @@ from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.fields import is_whole, mapping
 from airflow_provider_sparkml.resources.quantities import is_jvm_memory, jvm_memory, memory_bytes, parse_quantity
+from airflow_provider_sparkml.resources.spark_requests import ROLES, Role, pod_request
 
 TYPES = ("Java", "Python", "Scala", "R")
 RESTART_TYPES = ("Never", "OnFailure", "Always")
@@ -64,7 +65,7 @@ def check(manifest: Manifest) -> None:
 def _faults(spec: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     """Yield what is wrong, the most basic first."""
     yield from _program_faults(spec)
-    for role in ("driver", "executor"):
+    for role in ROLES:
         yield from _role_faults(spec, role)
     yield from _number_faults(spec)
     yield from _volume_faults(spec)
@@ -102,7 +103,7 @@ def _image(spec: Mapping[str, Any], role: str) -> str:
     return part.get("image") or containers[0].get("image") or ""
 
 
-def _role_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
+def _role_faults(spec: Mapping[str, Any], role: Role) -> Iterator[str]:
     """Yield what is wrong with the resources and the nodes of the driver or the executors."""
     part, field = mapping(spec.get(role), f"spec.{role}"), f"spec.{role}"
     for name in ("memory", "memoryOverhead"):
@@ -118,11 +119,23 @@ def _role_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:
     heap = part.get("memory")
     if heap is not None and memory_bytes(heap, f"{field}.memory") < MIN_HEAP_MIB * 2**20:
         yield f"{field}.memory is {heap!r}: Spark does not start with less than {MIN_HEAP_MIB}m"
-    if part.get("memoryLimit") is not None:
-        memory_bytes(str(part["memoryLimit"]), f"{field}.memoryLimit")
+    yield from _memory_limit_faults(spec, role)
     if spec.get("nodeSelector") and part.get("nodeSelector"):
         yield f"spec.nodeSelector and {field}.nodeSelector are both set: the operator accepts one of them"
     yield from _cpu_faults(spec, role)
+
+
+def _memory_limit_faults(spec: Mapping[str, Any], role: Role) -> Iterator[str]:
+    """Yield a limit below what Spark requests: the API server would refuse each of the role's pods."""
+    limit, field = mapping(spec.get(role), f"spec.{role}").get("memoryLimit"), f"spec.{role}.memoryLimit"
+    if limit is None:
+        return
+    most, requested = memory_bytes(str(limit), field), pod_request(spec, role).memory_mib
+    if most < requested * 2**20:
+        yield (
+            f"{field} is {limit!r}, less than the pod requests, {requested} MiB with its overhead: raise the limit, "
+            "or leave it out: Spark sets it to what is requested"
+        )
 
 
 def _cpu_faults(spec: Mapping[str, Any], role: str) -> Iterator[str]:

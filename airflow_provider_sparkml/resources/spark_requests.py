@@ -17,6 +17,8 @@ from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.fields import integer, is_whole, mapping, number
 from airflow_provider_sparkml.resources.quantities import jvm_memory, memory_bytes, parse_quantity
 
+Role = Literal["driver", "executor"]
+ROLES: tuple[Role, ...] = ("driver", "executor")
 MIB = 2**20
 MIN_OVERHEAD_MIB = 384
 """``spark.{driver,executor}.minMemoryOverhead`` where it is not set."""
@@ -74,7 +76,7 @@ def heap_mib(value: Any, field: str) -> int:
     return memory_bytes(jvm_memory(str(value), field), field) // MIB
 
 
-def pod_request(spec: Mapping[str, Any], role: Literal["driver", "executor"]) -> PodRequest:
+def pod_request(spec: Mapping[str, Any], role: Role) -> PodRequest:
     """Return what the driver's pod, or that of one executor, requests.
 
     :param spec: ``spec`` of a SparkApplication; its fields win over its ``sparkConf``, as the operator passes them
@@ -180,7 +182,9 @@ __all__ = [
     "OFF_HEAP_ENABLED",
     "OVERHEAD_FACTORS",
     "PYSPARK_MEMORY",
+    "ROLES",
     "PodRequest",
+    "Role",
     "heap_mib",
     "millicores",
     "overhead_mib",

@@ -56,6 +56,7 @@ def test_a_good_one_passes() -> None:
         ("driver/memory", "449m", r"spec\.driver\.memory is '449m': Spark does not start with less than 450m"),
         ("driver/memory", 512, r"spec\.driver\.memory is 512, a number: write it as text with its unit"),
         ("driver/memoryLimit", "much", r"spec\.driver\.memoryLimit is 'much'"),
+        ("driver/memoryLimit", "512m", r"driver\.memoryLimit is '512m', less than the pod requests, \d+ MiB with its"),
         (
             "driver/coreLimit",
             "900m",
