@@ -16,7 +16,7 @@ _MOST_EXECUTORS = 10_000
 _SCHEMAS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "scala_file_name": (
         None,
-        "The program: a jar, or a path below the application's code.",
+        "The program: a class, a jar, or a path below the application's code.",
         {"title": "Scala file name", "type": "string", "pattern": r"^[^\s]+$", "maxLength": 1024},
     ),
     "bucket_uri": (

@@ -57,10 +57,11 @@ class PathMap:
     def _places(self) -> dict[str, Path]:
         """Paths in the container → places on the host, the longest first: a mount may lie inside another."""
         places = {prefix: place for prefix, place in self.mounts.items() if prefix != "/"}
+        hidden = tuple(f"{prefix}/" for prefix in places)  # what is mounted there covers what the image has
         for folder in self.rootfs:
             for path in folder.rglob("*"):
                 name = f"/{path.relative_to(folder)}"
-                if path.is_file() or name not in SYSTEM_DIRECTORIES:
+                if not name.startswith(hidden) and (path.is_file() or name not in SYSTEM_DIRECTORIES):
                     places.setdefault(name, path)
         return dict(sorted(places.items(), key=lambda item: len(item[0]), reverse=True))
 

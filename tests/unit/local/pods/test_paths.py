@@ -11,7 +11,7 @@ from airflow_provider_sparkml.local.pods.paths import PathMap
 
 @pytest.fixture
 def paths(tmp_path: Path) -> PathMap:
-    for name in ("opt/spark/pi.py", "opt/spark/lib/x.py", "usr/bin/tool", "opt/entrypoint.sh"):
+    for name in ("opt/spark/pi.py", "opt/spark/lib/x.py", "usr/bin/tool", "opt/entrypoint.sh", "data/x.csv"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("")
