@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from typing import Any
 
@@ -100,14 +101,14 @@ def whole(name: str, app_id: str, state: str = "COMPLETED", identity: TaskIdenti
     pod_labels = {APP_NAME: name, APP_ID: app_id, **passed}
     _, driver = thing(POD, f"{name}-driver", app, **{**pod_labels, "spark-role": "driver"})
     driver["status"] = {"phase": {"COMPLETED": "Succeeded", "FAILED": "Failed"}.get(state, "Running")}
-    prefix = f"{name}-0123456789abcdef"
+    prefix, digest = f"{name}-0123456789abcdef", hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:16]
     objects = [
         (api, app),
         (POD, driver),
         *(thing(POD, f"{prefix}-exec-{n}", driver, app, **{**pod_labels, "spark-role": "executor"}) for n in (1, 2)),
         thing(SERVICE, f"{prefix}-driver-svc", driver, app_id=app_id),
-        thing(CONFIG_MAP, "spark-drv-0123456789abcdef-conf-map", driver),
-        thing(CONFIG_MAP, "spark-exec-0123456789abcdef-conf-map", driver, **{APP_ID: app_id, "spark-role": "executor"}),
+        thing(CONFIG_MAP, f"spark-drv-{digest}-conf-map", driver),
+        thing(CONFIG_MAP, f"spark-exec-{digest}-conf-map", driver, **{APP_ID: app_id, "spark-role": "executor"}),
         thing(PERSISTENT_VOLUME_CLAIM, f"{prefix}-exec-1-pvc-0", driver, app_id=app_id),
         thing(NETWORK_POLICY, f"{prefix}-policy", driver, app_id=app_id),
         thing(SERVICE, f"{name}-ui-svc", app, team="a"),  # sparkUIOptions.serviceLabels replaced the operator's

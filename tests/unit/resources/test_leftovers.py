@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_sparkml.resources import istio_routes, leftovers, naming
@@ -178,7 +178,7 @@ LOOK_ALIKES = st.sampled_from(
         thing(leftovers.SCHEDULER_POD_GROUP, "app-2-pg"),
         thing(leftovers.INGRESS, "app-ui-ingress", app_name="App"),
         application("app-2"),
-        application("app-1-2", identity=OTHERS["run"]),
+        application("app-1-2", identity=OTHERS["airflow"]),
         route("app-ui-svc", "elsewhere.example.com"),
         route("app-ui-svc.other"),
         route("app-ui-svc", managed_by="Helm"),
@@ -213,6 +213,7 @@ def foreign(draw: st.DrawFn) -> Made:
     st.sampled_from(["COMPLETED", "FAILED"]),
     st.booleans(),
 )
+@settings(max_examples=500)
 def test_nothing_foreign_is_touched_and_nothing_of_ours_stays(
     others: list[Made], scope: Scope, state: str, loose: bool
 ) -> None:
