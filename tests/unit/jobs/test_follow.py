@@ -156,7 +156,7 @@ async def test_403_is_told_once_and_ends_it(followed, log_server, told, monkeypa
         await until(lambda: told.warnings)
     assert len(log_server.requests) == len(told.warnings) == 1
     assert "kubectl auth can-i get pods --subresource=log -n team-a" in told.warnings[0]
-    assert await followed.finish() is False
+    assert await followed.finish() is True, "nothing more can be shown"
 
 
 async def test_a_pod_that_is_not_there_is_asked_for_less_and_less_often(followed, log_server, told):
