@@ -31,11 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (
     Asset,
-    ExceptionRetryPolicy,
     Metadata,
     Param,
-    RetryAction,
-    RetryRule,
     TriggerRule,
     dag,
     get_current_context,
@@ -43,7 +40,6 @@ from airflow.sdk import (
 )
 
 from airflow_provider_sparkml import __version__
-from airflow_provider_sparkml.exceptions import PermanentError
 from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 from airflow_provider_sparkml.operators.serving import InferenceServiceOperator
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
@@ -53,6 +49,7 @@ from airflow_provider_sparkml.resources.serving import InferenceService
 from airflow_provider_sparkml.resources.spark import Driver, Executor, SparkApplication, Volume
 from airflow_provider_sparkml.resources.spark_training import mllib_job
 from airflow_provider_sparkml.resources.trainer import PodOverrides, Trainer, TrainJob
+from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -334,7 +331,7 @@ def describe_model(context: Context, service: Mapping[str, Any]) -> Iterator[Met
         "retries": 2,
         "retry_delay": timedelta(seconds=15),
         # The same input fails the same way: a wrong field or a failing program is not tried again.
-        "retry_policy": ExceptionRetryPolicy([RetryRule(PermanentError, action=RetryAction.FAIL)]),
+        "retry_policy": InfrastructureRetryPolicy(delay=timedelta(seconds=15)),
     },
 )
 def preprocess_train_serve() -> None:

@@ -113,7 +113,10 @@ class History:
 
     def _failed(self, error: BaseException) -> Attempt:
         """Return this try, which an exception ends."""
-        lines = str(error).splitlines()
+        from airflow.providers.common.compat.sdk import redact
+
+        # It goes into Airflow's database and an XCom, which Airflow does not mask.
+        lines = str(redact(str(error))).splitlines()
         return Attempt(
             self.context["ti"].try_number,
             type(error).__name__,

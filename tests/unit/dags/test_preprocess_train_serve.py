@@ -94,7 +94,7 @@ def test_only_what_may_pass_by_itself_is_tried_again(dag: DAG) -> None:
     for task in dag.tasks:
         policy = task.retry_policy if not task.is_mapped else task.partial_kwargs["retry_policy"]
         assert policy.evaluate(ApplicationError("exit code 1"), 1, 2).action.value == "fail"
-        assert policy.evaluate(EvictedError("evicted"), 1, 2).action.value == "default"
+        assert policy.evaluate(EvictedError("evicted"), 1, 2).action.value == "retry"
 
 
 # --- manifests ---

@@ -120,6 +120,15 @@ def test_a_try_that_never_had_a_job_is_told_too(applications: Any, task_context:
     assert key == KEY.format(1)
 
 
+def test_a_secret_that_airflow_knows_is_not_kept(task_context: Any, supervisor: Any) -> None:
+    from airflow.sdk.log import mask_secret
+
+    mask_secret("a-password-of-a-connection")
+    with pytest.raises(InvalidManifestError, match="a-password-of-a-connection"):
+        operator(application={"apiVersion": "a-password-of-a-connection", "kind": "X"}).execute(task_context())
+    assert "a-password-of-a-connection" not in json.dumps(supervisor.kept)
+
+
 def test_a_state_store_that_is_away_does_not_stop_a_job(
     applications: Any, task_context: Any, supervisor: Any, capsys: Any
 ) -> None:
