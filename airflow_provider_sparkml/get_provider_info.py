@@ -54,6 +54,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_sparkml.operators.cleanup",
                     "airflow_provider_sparkml.operators.spark",
+                    "airflow_provider_sparkml.operators.spark_client",
                 ],
             },
             {
@@ -130,6 +131,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_sparkml.triggers.events",
                     "airflow_provider_sparkml.triggers.spark",
+                    "airflow_provider_sparkml.triggers.spark_client",
                 ],
             },
             {

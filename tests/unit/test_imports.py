@@ -46,6 +46,7 @@ PUBLIC = {
     "airflow_provider_sparkml.operators.preflight": {"PreflightOperator"},
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
+    "airflow_provider_sparkml.operators.spark_client": {"SparkClientModeOperator"},
     "airflow_provider_sparkml.operators.training": {
         "ExperimentOperator",
         "MPIJobOperator",
@@ -71,6 +72,7 @@ PUBLIC = {
     "airflow_provider_sparkml.triggers.events": {"JobEventTrigger", "SparkApplicationEventTrigger"},
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
     "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
+    "airflow_provider_sparkml.triggers.spark_client": {"SparkClientModeTrigger"},
     "airflow_provider_sparkml.triggers.training": {
         "ExperimentSensorTrigger",
         "ExperimentTrigger",

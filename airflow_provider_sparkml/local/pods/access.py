@@ -104,7 +104,8 @@ class PodAccess:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "local", "cluster": cluster}],
-            "users": [{"name": "pod", "user": {"tokenFile": "token"}}],
+            # Not by its file: Spark's Kubernetes client, fabric8, knows no tokenFile.
+            "users": [{"name": "pod", "user": {"token": token}}],
             "contexts": [{"name": "pod", "context": {"cluster": "local", "user": "pod", "namespace": self._namespace}}],
             "current-context": "pod",
         }

@@ -48,10 +48,14 @@ class PathMap:
             return text
         return self._pattern.sub(lambda match: str(self._places[match.group()]), text)
 
+    def rewrite_argument(self, text: str) -> str:
+        """Return a program's argument rewritten; a property that says where other pods mount something stays."""
+        return text if OTHER_PODS_PATHS.match(text) else self.rewrite(text)
+
     def rewrite_properties(self, text: str) -> str:
         """Return a Java properties file with the paths in its values rewritten."""
         lines = text.splitlines(keepends=True)
-        return "".join(line if OTHER_PODS_PATHS.match(line) else self.rewrite(line) for line in lines)
+        return "".join(map(self.rewrite_argument, lines))
 
     @cached_property
     def _places(self) -> dict[str, Path]:

@@ -77,7 +77,7 @@ async def build_program(context: PodContext, spec: Manifest, image: Image) -> Pr
     await context.names.known(env, (*command, *arguments), context.pod)
     env = {name: context.names.rewrite(name, value, context.pod) for name, value in env.items()}
     words = [expand(word, env) for word in (*command, *arguments)]
-    argv = [paths.rewrite(context.names.rewrite("", word, context.pod)) for word in words]
+    argv = [paths.rewrite_argument(context.names.rewrite("", word, context.pod)) for word in words]
     if not argv:
         raise ContainerConfigError("no command specified: neither the container nor its image has one")
     # What the node gives are paths of the host already.

@@ -55,6 +55,12 @@ def test_rewritten(paths: PathMap, text: str, expected: str) -> None:
     assert paths.rewrite(text) == expected
 
 
+def test_an_argument_that_says_where_executors_mount_something_stays(paths: PathMap) -> None:
+    mounted = "spark.kubernetes.executor.volumes.persistentVolumeClaim.data.mount.path=/data"
+    assert paths.rewrite_argument(mounted) == mounted
+    assert paths.rewrite_argument("/data/x.csv") == "/host/data/x.csv"
+
+
 @pytest.mark.parametrize(
     "text",
     [
