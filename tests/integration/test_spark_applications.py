@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -17,9 +18,11 @@ import pytest
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import NotFoundError
+from airflow_provider_sparkml.jobs.leftovers import clean_up
 from airflow_provider_sparkml.local.controllers.spark_state import state_of
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
+from airflow_provider_sparkml.resources.leftovers import of_application
 from airflow_provider_sparkml.resources.sizing import Node, plan_executors
 from airflow_provider_sparkml.resources.spark import API, DRIVER_CONTAINER
 from airflow_provider_sparkml.resources.spark_placement import colocated, guaranteed
@@ -334,6 +337,50 @@ async def test_drivers_that_come_to_grief(cluster: Cluster) -> None:
     driver = await cluster.driver("pulling")
     reason = driver["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
     assert reason in ("ErrImagePull", "ImagePullBackOff")
+
+    # In whatever phase it was, and though one was deleted without what it owns: a clean-up leaves nothing.
+    await orphan(cluster, "greedy")
+    for name in ("greedy", "killed", "nowhere", "pulling", "refused"):
+        report = await clean_up(
+            cluster.client, of_application(NAMESPACE, name=name), dry_run=False, log=logging.getLogger(__name__)
+        )
+        assert report.deleted
+        assert report.failed == []
+        await cluster.nothing_left_of(name)
+    assert cluster.processes() == []
+
+
+async def test_a_crashed_driver_and_its_executors_go_with_a_clean_up_and_nothing_else(cluster: Cluster) -> None:
+    """Spark's own clean-up never ran: without this one, Services and ConfigMaps stay as long as the application."""
+    await cluster.create("crash", "busy.py")
+    other = {"metadata": {"name": "crash-settings", "labels": {"spark-app-name": "crash-2"}}}
+    await cluster.client.create(CONFIG_MAP, other, NAMESPACE)
+    await cluster.logged("crash", "working")
+    await cluster.until("crash", lambda app: "RUNNING" in app["status"].get("executorState", {}).values())
+    os.kill(pid_of(await cluster.driver("crash")), signal.SIGKILL)
+    async with asyncio.timeout(SECONDS):
+        while (await cluster.driver("crash"))["status"]["phase"] != "Failed":
+            await asyncio.sleep(0.1)
+    left = await cluster.left_of("crash")
+    assert len([each for each in left if each.startswith("Service")]) == 2, left
+
+    scope = of_application(NAMESPACE, name="crash")
+    report = await clean_up(cluster.client, scope, dry_run=False, log=logging.getLogger(__name__))
+    assert report.failed == []
+    assert {"Pod", "Service", "ConfigMap"} <= report.to_json()["found"].keys()
+    async with asyncio.timeout(60):
+        while await cluster.left_of("crash") != ["ConfigMap crash-settings"] or cluster.processes():
+            await asyncio.sleep(0.1)
+    again = await clean_up(cluster.client, scope, dry_run=False, log=logging.getLogger(__name__))
+    assert again.found == []
+
+
+async def orphan(cluster: Cluster, name: str) -> None:
+    """Delete an application as ``kubectl delete --cascade=orphan`` does, and wait until it is gone."""
+    await cluster.client.delete(API, name, NAMESPACE, propagation="Orphan")
+    async with asyncio.timeout(60):
+        while f"SparkApplication {name}" in await cluster.left_of(name):
+            await asyncio.sleep(0.1)
 
 
 async def test_deletion_and_the_death_of_the_cluster_in_mid_run(cluster: Cluster) -> None:
