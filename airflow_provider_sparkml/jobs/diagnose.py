@@ -269,10 +269,25 @@ def _vanished(evidence: Evidence) -> Cause | None:
     if "container status missing" in evidence.verdict.message:
         summary = f"How the {evidence.role} ended is not recorded: its node went away, or its pod was never started"
         return Cause(NodeLostError, summary, "A retry runs elsewhere.")
+    if _pods_are_gone(evidence):
+        summary = "The job's pods are gone, and with them how they ended: evicted, deleted, or lost with their node"
+        return Cause(JobDeletedError, summary, "A retry starts new ones. Was a node drained? kubectl get events -A")
     if "pod not found" not in evidence.verdict.message.lower():
         return None
     advice = "Somebody deleted the pod, or its node was removed. A retry starts a new one."
     return Cause(JobDeletedError, f"The {evidence.role} pod vanished: {one_line(evidence.verdict.message)}", advice)
+
+
+def _pods_are_gone(evidence: Evidence) -> bool:
+    """Whether a Job has failed and no pod tells why: those that fail by themselves stay as long as their Job does."""
+    pods = [pod for pod in (evidence.pod, *evidence.others) if pod is not None]
+    return (
+        evidence.ref.kind == "Job"
+        and evidence.verdict.reason == "BackoffLimitExceeded"
+        and evidence.exit is None
+        and all(pod["metadata"].get("deletionTimestamp") for pod in pods)
+        and not any(what.startswith("pods") for what in evidence.unread)
+    )
 
 
 RULES: tuple[Rule, ...] = (

@@ -77,9 +77,20 @@ def _done() -> dict[str, Any]:
 
 
 async def evict(cluster: Cluster, call: Call, kind: ResourceType, request: web.BaseRequest) -> web.Response:
-    """Delete a pod as a drain of its node would."""
+    """Delete a pod as a drain of its node does; how it was ended stays in its status (``addConditionAndDeletePod``)."""
     eviction = await _body(request, "Eviction")
-    delete(cluster, call, kind, options_of(call, eviction.get("deleteOptions") or {}))
+    options = options_of(call, eviction.get("deleteOptions") or {})
+    pod = find(cluster, call, kind).load()
+    status = pod.setdefault("status", {})
+    if status.get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"] and not options.dry_run:
+        others = [each for each in status.get("conditions") or () if each["type"] != "DisruptionTarget"]
+        disrupted = {
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting", "lastTransitionTime": _now(),
+        }  # fmt: skip
+        status["conditions"] = [*others, disrupted]
+        save(cluster, kind, pod)
+    delete(cluster, call, kind, options)
     await durable(cluster)
     return json_response(encode(_done()), 201)
 

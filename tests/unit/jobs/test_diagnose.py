@@ -324,3 +324,27 @@ def test_exit_prefers_the_pod_over_the_message():
     assert evidence(EXIT_1, pod=ended(9)).exit == Exit(9, "Error")
     assert evidence(EXIT_1, pod=pod()).exit == Exit(1, "Error")
     assert evidence("nothing").exit is None
+
+
+JOB = ResourceRef("batch/v1", "Job", "team-a", "train-1", "uid-1")
+GOING = {"metadata": {"name": "p", "uid": "p", "deletionTimestamp": "2026-11-23T10:00:00Z"}, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "gone"),
+    [
+        ({}, True),
+        ({"pod": GOING, "others": (GOING,)}, True),
+        # One that failed by itself stays as long as its Job does.
+        ({"pod": ended(3, container="worker")}, False),
+        ({"pod": pod(container="worker")}, False),
+        ({"others": (pod(container="worker"),)}, False),
+        ({"unread": ("pods: forbidden",)}, False),
+    ],
+)
+def test_a_job_that_failed_and_whose_pods_are_gone_was_drained(facts, gone):
+    verdict = Verdict(Phase.FAILED, state="Failed", reason="BackoffLimitExceeded", message="backoff limit", attempt=1)
+    cause = classify(Evidence(JOB, {"metadata": {"name": "train-1"}}, verdict, "worker", **facts))
+    assert (cause.error is exceptions.JobDeletedError) is gone
+    deadline = replace(verdict, reason="DeadlineExceeded")
+    assert classify(Evidence(JOB, {}, deadline, "worker", **facts)).error is not exceptions.JobDeletedError
