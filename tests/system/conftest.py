@@ -261,6 +261,11 @@ class Applications:
         created: dict[str, Any] = answer
         return created
 
+    def delete(self, name: str) -> None:
+        """Delete an application that is no task's."""
+        status, answer = self.api_server.request("DELETE", f"{self.path}/{name}")
+        assert status == 200, answer
+
     def set_state(self, obj: dict[str, Any], state: str, *, error: str = "", **status: Any) -> None:
         """Write a state as the Spark operator does."""
         code, answer = self.api_server.request(

@@ -13,8 +13,10 @@ import pytest
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.resources import naming
 from airflow_provider_sparkml.resources.base import ApiResource
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SERVICE
+from airflow_provider_sparkml.resources.naming import TaskIdentity
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 
@@ -140,3 +142,29 @@ def test_an_application_error_is_told_in_the_first_line(airflow: Any, names: Nam
     assert "ApplicationError: The driver ended with exit code 1: " in log
     assert run.task("preprocess")["try_number"] == 1, "a failing program is not tried again"
     until_no_spark(names)
+
+
+def test_the_janitor_lists_and_then_deletes_what_ended_long_ago(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark", word="x")
+    running = applications.until(run)
+    tenant = running["metadata"]["annotations"][f"{naming.PREFIX}/tenant"]
+    mine, foreign = (
+        TaskIdentity(where, "dag", "task", run.run_id, -1, 1, 0) for where in (tenant, f"{tenant}/another")
+    )
+    for name, who in (("long-ago", mine), ("of-another", foreign)):
+        metadata = {"name": name, "labels": naming.job_labels(who, 1), "annotations": naming.job_annotations(who)}
+        made = applications.create({**running, "metadata": metadata})
+        applications.set_state(made, "FAILED", terminationTime="2026-01-01T00:00:00Z")
+
+    for dry_run, left in ((True, 3), (False, 2)):
+        janitor = airflow.trigger("cluster_janitor", namespace=running["metadata"]["namespace"], dry_run=dry_run)
+        janitor.until("sweep", "success")
+        report = janitor.xcom("sweep")
+        assert "SparkApplication long-ago" in report["objects"]
+        assert report["dry_run"] is dry_run
+        names = {item["metadata"]["name"] for item in applications.of(run)}
+        assert names >= {"of-another", running["metadata"]["name"]}
+        assert len(names) == left
+    applications.delete("of-another")
+    run.mark("run", "failed")
+    applications.until_gone(run)

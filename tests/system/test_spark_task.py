@@ -246,6 +246,16 @@ def test_a_teardown_deletes_what_the_run_has_made(airflow: Any, applications: An
     assert len(run.xcom("down")) == 1
 
 
+def test_a_clean_up_takes_what_a_failed_job_kept_and_the_run_stays_failed(airflow: Any, applications: Any) -> None:
+    run = airflow.trigger("spark_clean_up", word="x")
+    applications.set_state(deferred(run, applications), "FAILED", error=FAILURE)
+    run.until("clean_up", "success")
+    assert run.xcom("clean_up")["deleted"] == {"SparkApplication": 1}
+    applications.until_gone(run)
+    run.until_over()
+    assert airflow.call("GET", run.path)["state"] == "failed", "a clean-up never makes a failed job look well"
+
+
 # Last, since it leaves another triggerer behind.
 def kill_triggerer(airflow: Any) -> None:
     triggerer = airflow.processes("airflow triggerer")

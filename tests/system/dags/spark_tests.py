@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, AssetWatcher, Context, task
 
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
+from airflow_provider_sparkml.operators.cleanup import SparkCleanupOperator
 from airflow_provider_sparkml.operators.kubernetes import KubernetesDeleteOperator
 from airflow_provider_sparkml.operators.spark import SparkApplicationOperator
 from airflow_provider_sparkml.resources.spark import SparkApplication
@@ -75,6 +76,10 @@ with DAG("spark_teardown", default_args=QUICK, schedule=None):
     run = SparkApplicationOperator(task_id="run", application=APPLICATION, on_finish="keep")
     down = KubernetesDeleteOperator(task_id="down", kind="SparkApplication", api_version="sparkoperator.k8s.io/v1beta2")
     run >> down.as_teardown()
+
+with DAG("spark_clean_up", default_args=QUICK, schedule=None):
+    kept = SparkApplicationOperator(task_id="run", application=APPLICATION, on_finish="keep")
+    kept >> SparkCleanupOperator(task_id="clean_up")
 
 ENDED = Asset(
     "spark_ended", watchers=[AssetWatcher(name="spark_ended", trigger=SparkApplicationEventTrigger(name="event-*"))]
