@@ -23,6 +23,8 @@ APP_ID = "spark-app-selector"
 """Label: the id that Spark gives a submission, ``spark-…``."""
 APP_NAME = "sparkoperator.k8s.io/app-name"
 """Label: the name of the SparkApplication."""
+ROLE = "spark-role"
+"""Label: ``driver`` or ``executor``, on every pod of Spark's."""
 CREATED_BY_OPERATOR = "sparkoperator.k8s.io/created-by-spark-operator"
 
 INGRESS = ApiResource("networking.k8s.io", "v1", "ingresses", "Ingress")
@@ -36,7 +38,7 @@ TYPES: Mapping[ApiResource, str] = {
     istio_routes.DESTINATION_RULE: "",
     istio_routes.SERVICE_ENTRY: "",
     APPLICATION: "",
-    POD: APP_ID,
+    POD: ROLE,
     SERVICE: "",
     INGRESS: "",
     CONFIG_MAP: "",
@@ -182,6 +184,9 @@ def mentions(api: ApiResource, obj: Manifest) -> frozenset[Mention]:
         for key in (APP_ID, APP_NAME)
         if labels and labels.get(key)
     }
+    if api is POD and labels_of(obj).get(ROLE) == "driver" and labels_of(obj).get(naming.MANAGED_BY) == naming.PREFIX:
+        # In client mode the driver's pod is the job, and its application has the pod's name for an id.
+        said |= set() if said else {(APP_ID, metadata["name"])}
     if api in _GROUPS_BY_NAME:
         # The operator takes the PodGroup of this name for the application's, and gives it no label.
         said |= {(APP_NAME, match[1]) for match in [_GROUPS_BY_NAME[api].fullmatch(metadata["name"])] if match}

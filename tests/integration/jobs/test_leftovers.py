@@ -113,7 +113,7 @@ def look_alikes() -> list[Made]:
         (api, owner),
         thing(SERVICE, "app-4-of-somebody", owner, app_name="app-4", app_id="spark-4"),
         thing(CONFIG_MAP, "app-4-settings", app="app-4"),
-        thing(POD, "app-40-driver", app_name="app-40", app_id="spark-40"),
+        thing(POD, "app-40-driver", app_name="app-40", app_id="spark-40", **{"spark-role": "driver"}),
         thing(SERVICE, "reviews"),
         elsewhere,
     ]

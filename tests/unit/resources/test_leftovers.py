@@ -106,6 +106,33 @@ def test_a_type_that_could_not_be_listed_costs_only_what_hangs_on_it() -> None:
     assert decide(found, APP) == []
 
 
+def client_mode(phase: str = "Failed") -> list[Made]:
+    """Return a driver in client mode as this package makes it, and what it has made."""
+    api, driver = thing(POD, "job-1", **naming.job_labels(IDENTITY, 1), **{"spark-role": "driver"})
+    driver["status"] = {"phase": phase}
+    executor = {APP_ID: "job-1", "spark-role": "executor"}
+    return [
+        (api, driver),
+        thing(POD, "job-1-exec-1", driver, **executor),
+        thing(SERVICE, "job-1", driver, app_id="job-1"),
+        thing(CONFIG_MAP, "spark-exec-1-conf-map", driver, **executor),
+        thing(SERVICE, "loose", app_id="job-1"),
+    ]
+
+
+@pytest.mark.parametrize("scope", [RUN, AGE, of_application(NAMESPACE, app_id="job-1")], ids=["run", "age", "id"])
+def test_a_driver_in_client_mode_goes_with_its_own(scope: Scope) -> None:
+    assert names(client_mode(), scope) == all_of(client_mode())
+    assert names(client_mode("Running"), AGE) == set()
+
+
+def test_a_driver_in_somebody_elses_pod_keeps_its_executors() -> None:
+    objects = client_mode("Running")
+    objects[0][1]["metadata"]["labels"] = {"app": "notebook"}
+    for scope in (RUN, AGE, of_application(NAMESPACE, name="job-1")):
+        assert names(objects, scope) == set()
+
+
 # --- by age ---
 
 
