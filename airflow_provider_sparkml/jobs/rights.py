@@ -88,7 +88,7 @@ def rights_of(resource: Resource) -> tuple[Right, ...]:
         return (applied, ROLLOUT, KNATIVE)
     loss = f"{_SLOW} (watch); a retry may take the outcome of a job that was kept once more (patch)"
     job = Right(resource.api, ("create", "get", "list", "delete"), ("watch", "patch"), loss)
-    if resource.api.kind == "Job":
+    if resource.api.kind in ("Job", "Pod"):
         return (job, Right(SERVICE, ("create", "get")))
     return (job,)
 

@@ -84,6 +84,19 @@ def test_spark_pi(airflow: Any, names: Names) -> None:
     until_no_spark(names)
 
 
+def test_spark_client_mode(airflow: Any, names: Names) -> None:
+    """No SparkApplication: the task's own pod is the driver, and nothing of it stays."""
+    run = airflow.trigger("spark_client_mode", partitions=2, kubernetes_conn_id="local_cluster")
+    assert until_ended(run) == "success", run.log("pi")[-6000:]
+    result = run.xcom("pi")
+    assert 3.0 < result["result"]["pi"] < 3.3
+    log = run.log("pi", run.task("pi")["try_number"])
+    for told in ("Created Pod default/spark-client-mode-pi-", "SUCCEEDED", "[driver]"):
+        assert told in log
+    until_no_spark(names)
+    assert not [name for api in (POD, SERVICE) for name in names(api) if name.startswith("spark-client-mode-")]
+
+
 def test_legacy_scala(airflow: Any, names: Names) -> None:
     """Its parameters reach a class of a jar: what it answers follows from them, and from the data."""
     given = {"ingestion_period_days": 7, "system_environment": "staging", "executor_maximum": 1}

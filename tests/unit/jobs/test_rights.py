@@ -19,6 +19,7 @@ from airflow_provider_sparkml.jobs.rights import (
 )
 from airflow_provider_sparkml.local.accounts import shipped
 from airflow_provider_sparkml.resources.base import known_resources
+from airflow_provider_sparkml.resources.spark_client import SPARK_CLIENT_POD
 
 Triple = tuple[str, str, str]
 """API group, resource and verb."""
@@ -36,6 +37,7 @@ EXPECTED: dict[str, list[Right]] = {
     "serving": of_kinds("InferenceService"),
     "preflight": [*PREFLIGHT_RIGHTS],
     "cleanup": [*CLEANUP_RIGHTS],
+    "client_mode": [*rights_of(SPARK_CLIENT_POD)],
 }
 
 
@@ -74,7 +76,7 @@ def test_every_rule_is_explained() -> None:
 
 
 def test_no_role_goes_beyond_its_purpose() -> None:
-    """No stars, no Secrets, no roles, nothing that runs a program in a pod; and none but drivers make pods."""
+    """No stars, no Secrets, no roles, nothing that runs a program in a pod; pods are for drivers and who makes them."""
     for manifest in shipped():
         if manifest["kind"] != "Role":
             continue
@@ -85,7 +87,7 @@ def test_no_role_goes_beyond_its_purpose() -> None:
                 rule["resources"]
             )
             if "pods" in rule["resources"] and "create" in rule["verbs"]:
-                assert manifest["metadata"]["name"] == "spark"
+                assert manifest["metadata"]["name"] in ("spark", "airflow-client-mode")
 
 
 def test_each_file_is_bound_to_its_account() -> None:
