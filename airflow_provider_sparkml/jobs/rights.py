@@ -63,7 +63,7 @@ SHARED_RIGHTS = (
 """What is used with jobs of every kind."""
 KUEUE = Right(WORKLOAD, (), ("list",), "why Kueue keeps a job waiting is not shown")
 """Where there is Kueue."""
-ROLLOUT = Right(DEPLOYMENT, ("get", "list"), ("watch",), _SLOW)
+ROLLOUT = Right(DEPLOYMENT, ("list",), ("watch",), _SLOW)
 KNATIVE = Right(KNATIVE_REVISION, (), ("get",), "the version before may be taken for the new one (mode Knative)")
 """Where there is Knative."""
 PREFLIGHT_RIGHTS = (

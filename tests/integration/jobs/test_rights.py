@@ -16,16 +16,21 @@ import yaml
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
-from airflow_provider_sparkml.exceptions import ApplicationError, ForbiddenError
+from airflow_provider_sparkml.exceptions import ApplicationError, ForbiddenError, ModelNotReadyError
 from airflow_provider_sparkml.jobs import rounds
+from airflow_provider_sparkml.jobs.deploy import deploy, finish_deploy
 from airflow_provider_sparkml.jobs.finish import finish
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.preflight import Status, Wanted, preflight
 from airflow_provider_sparkml.jobs.rights import ROLES
+from airflow_provider_sparkml.jobs.rollout import wait_for_rollout
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
+from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 from tests.integration.jobs.conftest import Operator, Told, identity, pi
+from tests.integration.jobs.test_deploy import FAILURE, Kserve, flights
+from tests.unit.resources.kinds import BY_ID
 
 Triple = tuple[str, str, str]
 """API group, resource and verb."""
@@ -191,3 +196,111 @@ async def test_without_delete_a_deadline_is_an_error(lacking, operator, namespac
         with pytest.raises(ForbiddenError, match=r"cannot delete resource .*sparkapplications"):
             await finish(client, SPARK_APPLICATION, outcome, on_finish="delete", log=told)
     assert await operator.live() == [ref.name]
+
+
+SERVICES = ("serving.kserve.io", "inferenceservices")
+SERVING: dict[Triple, Loss] = {
+    **{(*SERVICES, verb): Loss(error=True) for verb in ("create", "get", "list", "patch")},
+    (*SERVICES, "delete"): Loss(detail="InferenceService .* was not cleaned up: "),
+    (*SERVICES, "watch"): Loss(
+        line="watching inferenceservices.serving.kserve.io in namespace .* is refused, so it is"
+    ),
+    ("apps", "deployments", "list"): Loss(error=True),
+    ("apps", "deployments", "watch"): Loss(line="watching deployments.apps in namespace .* is refused, so it is"),
+    ("serving.knative.dev", "revisions", "get"): Loss(line="The ready revision is taken for the new version, unseen: "),
+}
+
+
+async def serve(client: KubernetesClient, kserve: Kserve, told: Told, *, mode: str, fails: bool) -> Any:
+    """Deploy a service and wait for its rollout; return the result."""
+    submission = await deploy(
+        client, INFERENCE_SERVICE, flights(), namespace=kserve.namespace, log=told, created_by="chain-1"
+    )
+    hub = WatchHub(client, poll_seconds=0.05)
+    task = asyncio.create_task(wait_for_rollout(client, hub, INFERENCE_SERVICE, submission.ref, Deadlines(), log=told))
+    try:
+        await seen(task, told, "PENDING")
+        if mode == "Standard":
+            await kserve.roll(submission.obj)
+        if fails:
+            await kserve.write(ready=False, transition="BlockedByFailedLoad", failure=FAILURE)
+        else:
+            ready = {"latestCreatedRevision": "flights-1", "latestReadyRevision": "flights-1"}
+            await kserve.write(deploymentMode=mode, components={"predictor": ready})
+        outcome = await asyncio.wait_for(task, 20)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await hub.close()
+    return await finish_deploy(client, INFERENCE_SERVICE, outcome, created_by="chain-1", log=told)
+
+
+def test_every_right_to_serve_is_tried() -> None:
+    assert set(SERVING) == triples("serving")
+
+
+@pytest.mark.parametrize("missing", SERVING, ids=lambda triple: " ".join(reversed(triple)))
+async def test_serving_without_one_right(missing, lacking, client, namespace, told, caplog):
+    group, resource, verb = missing
+    loss, kserve = SERVING[missing], Kserve(client, namespace)
+    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verb}]}}'
+    caplog.set_level(logging.INFO, logger="airflow_provider_sparkml")
+    mode = "Knative" if resource == "revisions" else "Standard"
+    async with lacking(missing, "airflow", "serving") as limited:
+        serving = serve(limited, kserve, told, mode=mode, fails=bool(loss.detail))
+        if loss.error:
+            with pytest.raises(ForbiddenError, match=re.escape(f"add {rule} to a Role")):
+                await serving
+            return
+        if loss.detail:
+            with pytest.raises(ModelNotReadyError):
+                await serving
+            assert re.search(loss.detail, told.text)
+        else:
+            assert (await serving)["name"] == "flights"
+            lines = told.text.splitlines() + [record.getMessage() for record in caplog.records]
+            (refusal,) = [line for line in lines if "forbidden" in line]
+            assert re.match(loss.line, refusal)
+
+
+@pytest.mark.parametrize("verb", ["create", "list"])
+async def test_training_without_one_right(verb, lacking, namespace, told):
+    """The verbs of the other kinds are used by the same code; each kind has a rule of its own to add."""
+    kind = BY_ID["TrainJob"]
+    async with lacking(("trainer.kubeflow.org", "trainjobs", verb), "airflow", "training") as limited:
+        with pytest.raises(ForbiddenError, match=rf'resources: ."trainjobs".*verbs: .{verb}.* to a Role'):
+            await submit(limited, kind.resource, kind.manifest, identity(), namespace=namespace, log=told)
+
+
+@pytest.mark.parametrize("verb", ["create", "get"])
+async def test_training_pods_without_a_right_to_their_service(verb, lacking, client, namespace, told):
+    kind = BY_ID["TrainingPods"]
+
+    async def train(account: KubernetesClient) -> None:
+        await submit(account, kind.resource, kind.manifest, identity(), namespace=namespace, log=told)
+
+    async with lacking(("", "services", verb), "airflow", "training") as limited:
+        if verb == "get":  # is asked for by the next try only, which finds job and Service
+            await train(limited)
+        with pytest.raises(ForbiddenError, match=rf'resources: ."services".*verbs: .{verb}.* to a Role'):
+            await train(limited)
+
+
+async def test_a_log_known_by_labels_needs_the_list_of_pods(lacking, client, namespace, told):
+    kind = BY_ID["TrainJob"]
+    async with lacking(("", "pods", "list"), "airflow", "training") as limited:
+        ref = (await submit(limited, kind.resource, kind.manifest, identity(), namespace=namespace, log=told)).ref
+        hub = WatchHub(limited)
+        task = asyncio.create_task(wait(limited, hub, kind.resource, ref, Deadlines(), log=told))
+        running = {
+            "jobsStatus": [{"name": "node", "ready": 1, "active": 1, "failed": 0, "succeeded": 0, "suspended": 0}]
+        }
+        await client.patch(kind.resource.api, ref.name, {"status": running}, namespace, subresource="status")
+        await seen(task, told, "RUNNING")
+        await client.patch(kind.resource.api, ref.name, {"status": kind.ended()}, namespace, subresource="status")
+        outcome = await asyncio.wait_for(task, 20)
+        await hub.close()
+        result = await finish(limited, kind.resource, outcome, on_finish="delete", log=told)
+    assert (result["phase"], result["result"]) == ("SUCCEEDED", None)
+    refusals = [line.partition(": ")[0] for line in told.lines if "forbidden" in line]
+    assert refusals == ["The job's log cannot be followed", "The result was not read"]
