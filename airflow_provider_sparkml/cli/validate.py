@@ -27,6 +27,7 @@ from airflow_provider_sparkml.local.api.validation import Problem, local_type, p
 from airflow_provider_sparkml.resources.base import Manifest, Resource, resource_for
 from airflow_provider_sparkml.resources.manifests import check_document
 from airflow_provider_sparkml.resources.naming import PREFIX
+from airflow_provider_sparkml.resources.profiles import Profile, production_faults
 from airflow_provider_sparkml.resources.secret_values import scrubbed, values_of
 
 _UNNAMED = "to-be-named"
@@ -37,21 +38,31 @@ def validate(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="YAML or JSON files of manifests; - is standard input.")
     ],
+    *,
     server: Annotated[
         bool, typer.Option("--server", help="Let the API server check them, in a dry run; so do the next two options.")
     ] = False,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     namespace: NamespaceOption = None,
+    profile: Annotated[
+        Profile | None, typer.Option("--profile", help="Check what the tasks of a cluster of this profile check, too.")
+    ] = None,
 ) -> None:
     """Check manifests strictly. Ends with 0 when all are valid, else with 1, as kubectl does."""
     ask = server or kubeconfig is not None or context is not None
-    if not asyncio.run(_validate(files, kubeconfig, context, namespace, ask=ask)):
+    if not asyncio.run(_validate(files, kubeconfig, context, namespace, profile, ask=ask)):
         raise typer.Exit(1)
 
 
 async def _validate(
-    files: list[Path], kubeconfig: Path | None, context: str | None, namespace: str | None, *, ask: bool
+    files: list[Path],
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    profile: Profile | None,
+    *,
+    ask: bool,
 ) -> bool:
     """Print what is wrong with each document, or that it is valid; return whether all are."""
     valid = True
@@ -66,7 +77,7 @@ async def _validate(
                 valid = False
                 continue
             for document in documents:
-                problems = await problems_in(document.content, client, namespace)
+                problems = await problems_in(document.content, client, namespace, profile)
                 valid = valid and not problems
                 for field, message in sorted(problems, key=lambda problem: document.line_of(problem[0])):
                     typer.echo(document.at(field, message), err=True)
@@ -85,11 +96,14 @@ async def _client(kubeconfig: Path | None, context: str | None, *, ask: bool) ->
         yield client
 
 
-async def problems_in(content: Any, client: KubernetesClient | None, namespace: str | None) -> list[Problem]:
+async def problems_in(
+    content: Any, client: KubernetesClient | None, namespace: str | None, profile: Profile | None = None
+) -> list[Problem]:
     """Return what is wrong with a document: paths of fields, and messages.
 
     :param content: what was parsed.
     :param client: whose API server checks it as well; ``None`` to go by the schemas that come with this package.
+    :param profile: the profile of the cluster that it is for.
     """
     try:
         manifest = check_document(content, "manifest")
@@ -100,6 +114,8 @@ async def problems_in(content: Any, client: KubernetesClient | None, namespace: 
         message = str(error).removeprefix("manifest: ")
         return [(field_of(message), message)]
     own = [] if resource is None else _own(sent, resource)
+    if profile is Profile.PRODUCTION:
+        own += _by_production(sent)
     if client is not None:
         others = await _by_server(sent, client, namespace, may_lack_name=resource is not None)
     else:
@@ -117,6 +133,16 @@ def _own(manifest: Manifest, resource: Resource) -> list[Problem]:
     except InvalidManifestError as error:
         return [(field_of(str(error)), str(error))]
     return []
+
+
+def _by_production(manifest: Manifest) -> list[Problem]:
+    """Return what production does not allow in a manifest."""
+    problems: list[Problem] = []
+    try:
+        problems.extend((field_of(fault), fault) for fault in production_faults(manifest))
+    except InvalidManifestError as error:
+        problems.append((field_of(str(error)), str(error)))
+    return problems
 
 
 def _known(manifest: Manifest) -> Resource | None:

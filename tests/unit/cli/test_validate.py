@@ -170,3 +170,17 @@ def test_lines_of_fields(file: Any) -> None:
     assert document.line_of("nothing") == 1
     with pytest.raises(InvalidManifestError, match="cannot be read"):
         read_documents(Path("/no/such/file"))
+
+
+def test_what_production_refuses(file: Any) -> None:
+    path = file(GOOD.replace("spark:1", "spark").replace("local:///a.py", "s3a://b/a.py"))
+    assert validate(path)[0] == 0
+    assert validate(path, "--profile", "development")[0] == 0
+    status, (image, program) = validate(path, "--profile", "production")
+    assert status == 1
+    assert image.startswith(f"{path}:8: spec.image is 'example.com/spark', which can be another image tomorrow")
+    assert program.startswith(f"{path}:10: spec.mainApplicationFile is 's3a://b/a.py', which is not in the image")
+    assert validate(path, "--profile", "prod")[0] == 2
+    status, lines = validate(file(GOOD.replace("spark:1", "Spark:1")), "--profile", "production")
+    assert (status, len(lines)) == (1, 1)
+    assert "spec.image is 'example.com/Spark:1', which is no image" in lines[0]
