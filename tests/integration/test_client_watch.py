@@ -50,6 +50,26 @@ async def test_what_changed_while_the_server_restarted_is_seen(start_api_server)
         await hub.close()
 
 
+async def test_a_watch_by_labels_keeps_none_of_the_others(api_server, namespace):
+    """As with pods that are jobs, among all the pods of a namespace; those who ask for the same labels share it."""
+    async with KubernetesClient(kubeconfig_file(api_server.kubeconfig)) as client:
+        hub = WatchHub(client)
+        await client.create(CONFIG_MAPS, config_map("other", "0"), namespace)
+        job = {"metadata": {"name": "job", "labels": {"state": "0", "job": "yes"}}}
+        await client.create(CONFIG_MAPS, job, namespace)
+        mine, too = (hub.follow(CONFIG_MAPS, namespace, "job", label_selector="job=yes") for _ in range(2))
+        everything = hub.follow(CONFIG_MAPS, namespace, "other")
+        async with aclosing(mine), aclosing(too), aclosing(everything):
+            assert [await next_label(each) for each in (mine, too, everything)] == ["0", "0", "0"]
+            kept = sorted(sorted(each._reflector.entries) for each in hub._shared.values())
+            assert kept == [["job"], ["job", "other"]]
+            await set_state(client, namespace, "job", "1")
+            assert [await next_label(mine), await next_label(too)] == ["1", "1"]
+            await client.delete(CONFIG_MAPS, "job", namespace, propagation="Background")
+            assert await next_label(mine) is None
+        await hub.close()
+
+
 async def test_a_thousand_followers_hear_within_moments_at_the_price_of_one_watch(api_server, namespace):
     """A bound far above the measured figures (see benchmarks), to notice a cost that grows with the followers."""
     async with KubernetesClient(kubeconfig_file(api_server.kubeconfig)) as client:
