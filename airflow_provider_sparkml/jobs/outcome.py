@@ -69,6 +69,7 @@ class Outcome:
     :param expired: the deadline that passed.
     :param deleted: whether the object vanished before a terminal phase was seen.
     :param log_shown: whether the job's whole log is in the task's log already, or may not be read.
+    :param earlier: what was said of each run before the last, where the kind's operator has run the job again.
     """
 
     ref: ResourceRef
@@ -76,6 +77,7 @@ class Outcome:
     expired: Expired = ""
     deleted: bool = False
     log_shown: bool = False
+    earlier: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-safe dict; :meth:`from_json` is its inverse."""
@@ -85,6 +87,7 @@ class Outcome:
             "expired": self.expired,
             "deleted": self.deleted,
             "log_shown": self.log_shown,
+            "earlier": list(self.earlier),
         }
 
     @classmethod
@@ -96,6 +99,8 @@ class Outcome:
             expired=data["expired"],
             deleted=data["deleted"],
             log_shown=data["log_shown"],
+            # A trigger of a former version, still waiting, does not tell it.
+            earlier=tuple(data.get("earlier", ())),
         )
 
 

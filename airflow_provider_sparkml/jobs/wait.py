@@ -119,9 +119,9 @@ class WatchedJob:
     """One job as one wait knows it; small, since a triggerer holds a thousand."""
 
     __slots__ = (
-        "_client", "_created", "_deadlines", "_events", "_events_due", "_facts", "_followed", "_hinted", "_known",
-        "_log", "_on_change", "_pod", "_progress", "_queue", "_queue_name", "_ran", "_refused", "_rest", "_source",
-        "_told", "_verdict", "give_up", "ref", "resource", "rounds",
+        "_client", "_created", "_deadlines", "_earlier", "_events", "_events_due", "_facts", "_followed", "_hinted",
+        "_known", "_log", "_on_change", "_pod", "_progress", "_queue", "_queue_name", "_ran", "_refused", "_rest",
+        "_source", "_told", "_verdict", "give_up", "ref", "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +159,7 @@ class WatchedJob:
         self._events: WarningEvents | None = None
         self._queue: QueueWatch | None = None
         self._refused: Admission | None = None
+        self._earlier: dict[int, str] = {}
         self.give_up: Callable[[], None] = _nothing
 
     async def observe(self, obj: Manifest | None) -> Outcome | None:
@@ -173,7 +174,7 @@ class WatchedJob:
         if moved and self._on_change is not None:
             await self._on_change(obj)
         if self._verdict.phase.is_terminal:
-            return Outcome(self.ref, self._verdict)
+            return Outcome(self.ref, self._verdict, earlier=self._earlier_runs())
         if moved:
             self.rounds.urge(self)
         return None
@@ -181,6 +182,8 @@ class WatchedJob:
     def _take_in(self, obj: Manifest) -> bool:
         """Keep what matters of the object, and tell what is new; return whether phase, run or facts have changed."""
         before, self._verdict = self._verdict, self._since_it_ran(self.resource.read(obj))
+        if self._verdict.message and self._verdict.attempt:
+            self._earlier[self._verdict.attempt] = self._verdict.message.splitlines()[0]
         if self._verdict.phase is not Phase.UNKNOWN:
             self._known = self._verdict
         facts, self._facts = self._facts, hash(repr(self.resource.facts(obj)))
@@ -190,6 +193,10 @@ class WatchedJob:
         self._tell(describe(self._verdict, obj))
         now = self._verdict
         return (before.phase, before.submission_id, facts) != (now.phase, now.submission_id, self._facts)
+
+    def _earlier_runs(self) -> tuple[str, ...]:
+        """Return what was last said of each earlier run of the job by its own operator, as far as this wait saw it."""
+        return tuple(f"run {run}: {said}" for run, said in self._earlier.items() if run < self._verdict.attempt)
 
     def _since_it_ran(self, verdict: Verdict) -> Verdict:
         """Return the verdict without start-up clock where this run has been seen running: it has lost a pod of many."""

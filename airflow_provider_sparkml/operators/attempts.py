@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ class Attempt:
     :param cause: first line of the exception.
     :param exit_code: the main container's; ``None`` where it is not known.
     :param seconds: how long the job ran, or the try where the job does not say.
+    :param runs: what was said of the earlier runs of this try's job, where its operator has run it again.
     """
 
     try_number: int
@@ -42,6 +43,7 @@ class Attempt:
     cause: str = ""
     exit_code: int | None = None
     seconds: float | None = None
+    runs: Sequence[str] = ()
 
     def __str__(self) -> str:
         if self.ended == NO_RECORD:
@@ -51,6 +53,7 @@ class Attempt:
         if self.exit_code is not None and "exit code" not in self.cause:
             parts.append(f"exit code {self.exit_code}")
         parts += [] if self.seconds is None else [f"after {self.seconds:.0f} s"]
+        parts += [f"which its operator had run before ({'; '.join(self.runs)})"] if self.runs else []
         return f"try {self.try_number}: {', '.join(parts)}"
 
 
@@ -108,7 +111,7 @@ class History:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all tries, this one a success, as they stand in the result."""
-        this = Attempt(self.context["ti"].try_number, SUCCEEDED, self.job, seconds=self._seconds())
+        this = Attempt(self.context["ti"].try_number, SUCCEEDED, self.job, seconds=self._seconds(), runs=self._runs())
         return [asdict(each) for each in (*self.earlier(), this)]
 
     def _failed(self, error: BaseException) -> Attempt:
@@ -124,7 +127,12 @@ class History:
             cause=lines[0][:_LONGEST_CAUSE] if lines else "",
             exit_code=error.exit_code if isinstance(error, JobFailedError) else None,
             seconds=self._seconds(),
+            runs=self._runs(),
         )
+
+    def _runs(self) -> list[str]:
+        """Return what was said of the earlier runs of this try's job."""
+        return [] if self.outcome is None else list(self.outcome.earlier)
 
     def _seconds(self) -> float:
         """Return how long the job ran, or else how long this try has been going on."""

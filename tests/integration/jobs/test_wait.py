@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from airflow_provider_sparkml.jobs import rounds as rounds_module
 from airflow_provider_sparkml.jobs import wait as module
 from airflow_provider_sparkml.jobs.finish import finish
 from airflow_provider_sparkml.jobs.kueue import WORKLOAD
-from airflow_provider_sparkml.jobs.outcome import Deadlines
+from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
 from airflow_provider_sparkml.local.controllers.collectable import DEFINITION
@@ -190,6 +191,20 @@ async def test_attempts_and_queueing_are_told(start, operator, waiting, told):
     await told.until("(FAILING)")
     await operator.write(ref.name, "RUNNING", executionAttempts=2, submissionID="s2")
     await told.until("RUNNING attempt 2")
+
+
+async def test_the_runs_of_its_operator_are_in_the_outcome(start, operator, waiting, told):
+    ref = (await start()).ref
+    wait_for_end = waiting(ref)
+    said = "driver container failed with ExitCode: 1, Reason: Error"
+    await operator.write(ref.name, "FAILING", said, executionAttempts=1, submissionID="s1")
+    await told.until("(FAILING)")
+    await operator.write(ref.name, "RUNNING", executionAttempts=2, submissionID="s2")
+    await told.until("RUNNING attempt 2")
+    await operator.write(ref.name, "COMPLETED", executionAttempts=2, submissionID="s2")
+    outcome = await wait_for_end
+    assert outcome.earlier == (f"run 1: {said}",)
+    assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
 
 
 @pytest.fixture
