@@ -130,7 +130,7 @@ def test_up_status_down_and_up_again(state: Path, tmp_path: Path) -> None:
 def test_everything_spark_needs_is_there(shared: Path) -> None:
     assert "serviceaccount/spark" in kubectl(shared, "get", "serviceaccount", "-o", "name")
     assert kubectl(shared, "get", "pvc", "sparkml-data", "-o", "name")
-    wanted = [("create", "pods"), ("deletecollection", "services"), ("watch", "configmaps"), ("patch", "pods")]
+    wanted = [("create", "pods"), ("deletecollection", "services"), ("create", "configmaps"), ("patch", "pods")]
     for verb, kind in wanted:
         resource, _, subresource = kind.partition("/")
         what = {"namespace": "default", "verb": verb, "resource": resource, "subresource": subresource}
@@ -154,7 +154,8 @@ def test_airflows_kubeconfig_has_its_rights_only(shared: Path) -> None:
 
     assert may("create", "sparkapplications.sparkoperator.k8s.io")
     assert may("get", "pods/log")
-    assert not may("create", "pods")
+    assert not may("create", "configmaps")
+    assert not may("get", "pods/exec")
     assert not may("get", "secrets")
     assert not may("create", "sparkapplications.sparkoperator.k8s.io", namespace="kube-system")
     token = yaml.safe_load((shared / "airflow-kubeconfig").read_text())["users"][0]["user"]["token"]
