@@ -240,7 +240,7 @@ def _belongs(
         return False
     if said & known:
         return True
-    return _is_marked(obj, scope) and (scope.ended_before is None or _has_ended(api, obj, scope.ended_before))
+    return _is_marked(obj, scope) and (scope.ended_before is None or _has_ended(obj, scope.ended_before))
 
 
 def _busy(found: Objects, scope: Scope, ours: AbstractSet[str]) -> set[Mention]:
@@ -275,15 +275,13 @@ def _dead_routes(found: Objects, scope: Scope, ours: AbstractSet[str], names: Ab
             dead = services <= going or all(
                 name in going or istio_routes.is_spark_service(name, names) for name in services
             )
-            old = scope.ended_before is None or _has_ended(api, obj, scope.ended_before)
+            old = scope.ended_before is None or _has_ended(obj, scope.ended_before)
             if dead or (_is_marked(obj, scope) and old):
                 yield obj
 
 
-def _has_ended(api: ApiResource, obj: Manifest, before: datetime) -> bool:
+def _has_ended(obj: Manifest, before: datetime) -> bool:
     """Whether an object without owners was of use for the last time before a moment."""
-    if api is POD and (obj.get("status") or {}).get("phase") not in _POD_ENDS:
-        return False
     states = [each.get("state") or {} for each in (obj.get("status") or {}).get("containerStatuses") or ()]
     ends = [end for state in states if (end := (state.get("terminated") or {}).get("finishedAt"))]
     return all(_is_before(time, before) for time in (*ends, obj["metadata"].get("creationTimestamp")))

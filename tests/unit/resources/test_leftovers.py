@@ -187,6 +187,29 @@ def test_what_an_object_of_somebody_else_owns_as_well_stays() -> None:
     assert names([*objects, (api, foreign), shared], RUN) == all_of(objects)
 
 
+def test_an_object_that_names_ours_and_somebody_elses_stays() -> None:
+    """Whatever is contradictory is nobody's to delete."""
+    ours = whole("app", "spark-1", identity=IDENTITY)
+    contradictory = [
+        application("foreign", "RUNNING", "spark-2"),
+        thing(SERVICE, "both", app_id="spark-1", app_name="foreign"),
+        thing(CONFIG_MAP, "both", app_id="spark-2", app_name="app"),
+        thing(POD, "of-another-run", **naming.job_labels(OTHERS["run"], 1), app_name="app", app_id="spark-1"),
+        route("foreign-ui-svc"),
+    ]
+    ours[1][1]["metadata"]["labels"][APP_NAME] = "foreign"  # the author's own driver labels
+    assert names([*ours, *contradictory], RUN) == all_of(ours)
+
+
+def test_an_application_with_our_marks_that_somebody_else_owns_stays() -> None:
+    api, app = application("app", "FAILED", identity=IDENTITY)
+    app["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Workflow", "name": "w", "uid": "foreign"}]
+    assert names([(api, app)], RUN) == set()
+    assert names([(api, app)], APP) == {"SparkApplication app"}, "who names it means it"
+    (found,) = decide({api: [app]}, APP)
+    assert not found.collected
+
+
 LOOK_ALIKES = st.sampled_from(
     [
         thing(POD, "app-driver-2", app_name="app2", app_id="spark-11"),
