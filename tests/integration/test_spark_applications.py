@@ -21,10 +21,12 @@ from airflow_provider_sparkml.exceptions import NotFoundError
 from airflow_provider_sparkml.jobs.leftovers import clean_up
 from airflow_provider_sparkml.local.controllers.spark_state import state_of
 from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.code import CodeVolume
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
 from airflow_provider_sparkml.resources.leftovers import of_application
+from airflow_provider_sparkml.resources.profiles import Profile, apply_profile
 from airflow_provider_sparkml.resources.sizing import Node, plan_executors
-from airflow_provider_sparkml.resources.spark import API, DRIVER_CONTAINER
+from airflow_provider_sparkml.resources.spark import API, DRIVER_CONTAINER, Driver, Executor, SparkApplication
 from airflow_provider_sparkml.resources.spark_placement import colocated, guaranteed
 from airflow_provider_sparkml.resources.spark_requests import PodRequest, heap_mib, millicores, pod_request, requested
 from tests.integration.conftest import ClusterProcess
@@ -82,6 +84,15 @@ while True:
 import time
 print("waiting", flush=True)
 time.sleep(300)
+""",
+    # Stands where the image has a program of that name, with a module that the image does not have.
+    "pi.py": """
+import json, os, helper
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+total = spark.sparkContext.parallelize(range(4), 2).sum()
+open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps({"total": total, "from": helper.__file__}))
+spark.stop()
 """,
     "busy.py": """
 import time
@@ -416,3 +427,37 @@ async def test_deletion_and_the_death_of_the_cluster_in_mid_run(cluster: Cluster
     await cluster.client.delete(API, "second", NAMESPACE)
     await cluster.nothing_left_of("second")
     assert cluster.processes() == []
+
+
+async def test_code_on_a_volume_runs_instead_of_the_images(cluster: Cluster) -> None:
+    edit = "import shutil; shutil.copytree('/programs', '/data/team-a'); open('/data/team-a/helper.py', 'w').close()"
+    mounts = {"programs": "/programs", "data": "/data"}
+    container = {
+        "name": "edit",
+        "image": "python:3.11",
+        "command": ["python", "-c", edit],
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts.items()],
+    }
+    volumes = [
+        {"name": "programs", "configMap": {"name": "programs"}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": "sparkml-data"}},
+    ]
+    pod = {"restartPolicy": "Never", "containers": [container], "volumes": volumes}
+    await cluster.client.create(POD, {"metadata": {"name": "edit"}, "spec": pod}, NAMESPACE)
+    async with asyncio.timeout(SECONDS):
+        while (await cluster.client.get(POD, "edit", NAMESPACE))["status"]["phase"] != "Succeeded":
+            await asyncio.sleep(0.1)
+    application = SparkApplication(
+        name="edited",
+        image="registry.example/spark:4.3.0",
+        main_application_file="pi.py",
+        driver=Driver(memory="512m", service_account="spark"),
+        executor=Executor(memory="512m"),
+    ).to_manifest()
+    code = CodeVolume(claim="sparkml-data", mount_path="/opt/sparkml", sub_path="team-a", read_only=True)
+    await cluster.client.create(API, apply_profile(application, Profile.DEVELOPMENT, code=code), NAMESPACE)
+    app = await cluster.ended("edited")
+    assert state_of(app) == "COMPLETED", await cluster.log("edited")
+    ended = (await cluster.driver("edited"))["status"]["containerStatuses"][0]["state"]["terminated"]
+    (volume,) = (cluster.process.state / "volumes" / NAMESPACE).glob("sparkml-data-*")
+    assert json.loads(ended["message"]) == {"total": 6, "from": str(volume / "team-a" / "helper.py")}
