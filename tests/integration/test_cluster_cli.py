@@ -147,15 +147,17 @@ def test_everything_spark_needs_is_there(shared: Path) -> None:
 
 
 def test_airflows_kubeconfig_has_its_rights_only(shared: Path) -> None:
-    def may(verb: str, what: str, *, namespace: str = "default") -> bool:
+    def may(verb: str, what: str, *more: str, namespace: str = "default") -> bool:
         command = [SCRIPTS / "kubectl", f"--kubeconfig={shared / 'airflow-kubeconfig'}", "auth", "can-i", verb, what]
-        answer = subprocess.run([*command, "-n", namespace], capture_output=True, text=True, check=False, timeout=30)
+        answer = subprocess.run(
+            [*command, *more, "-n", namespace], capture_output=True, text=True, check=False, timeout=30
+        )
         return answer.stdout.strip() == "yes"
 
     assert may("create", "sparkapplications.sparkoperator.k8s.io")
-    assert may("get", "pods/log")
+    assert may("get", "pods", "--subresource=log")
     assert not may("create", "configmaps")
-    assert not may("get", "pods/exec")
+    assert not may("create", "pods", "--subresource=exec")
     assert not may("get", "secrets")
     assert not may("create", "sparkapplications.sparkoperator.k8s.io", namespace="kube-system")
     token = yaml.safe_load((shared / "airflow-kubeconfig").read_text())["users"][0]["user"]["token"]
