@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest, plain, present
 from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_env, secret_env_from
+from airflow_provider_sparkml.resources.preset_merge import Preset, with_presets
 from airflow_provider_sparkml.resources.spark_placement import Colocate, Qos, check_placement, colocated, guaranteed
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
@@ -272,6 +273,7 @@ class SparkApplication:
     :param labels: labels of the application, which the operator puts on its pods, too.
     :param annotations: annotations of the application.
     :param time_to_live_seconds: after how long the operator deletes the ended application.
+    :param presets: settings that belong together, from ``spark_presets``; none may contradict what else is set.
     :param extra: further fields of ``spec``, merged in last.
     """
 
@@ -300,12 +302,13 @@ class SparkApplication:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     time_to_live_seconds: int | str | None = None
+    presets: Sequence[Preset] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_manifest(self) -> Manifest:
         """Return the manifest, new at each call.
 
-        :raises InvalidManifestError: ``qos`` or ``colocate`` is none, or contradicts what else is set.
+        :raises InvalidManifestError: ``qos``, ``colocate`` or a preset is none, or contradicts what else is set.
         """
         labels = {**self.labels, **({"kueue.x-k8s.io/queue-name": self.queue} if self.queue else {})}
         metadata = present({"name": self.name, "labels": labels, "annotations": self.annotations})
@@ -317,7 +320,7 @@ class SparkApplication:
                 "spec": self._spec() | dict(self.extra),
             }
         )
-        return manifest
+        return with_presets(manifest, self.presets)
 
     def _spec(self) -> dict[str, Any]:
         """Return ``spec``."""

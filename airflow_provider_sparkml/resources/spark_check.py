@@ -13,6 +13,7 @@ from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.fields import is_whole, mapping
 from airflow_provider_sparkml.resources.quantities import is_jvm_memory, jvm_memory, memory_bytes, parse_quantity
 from airflow_provider_sparkml.resources.spark_requests import ROLES, Role, pod_request
+from airflow_provider_sparkml.resources.spark_rules import conflicts
 
 TYPES = ("Java", "Python", "Scala", "R")
 RESTART_TYPES = ("Never", "OnFailure", "Always")
@@ -71,6 +72,7 @@ def _faults(spec: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     yield from _volume_faults(spec)
     yield from _restart_faults(spec)
     yield from _conf_faults(spec, (manifest.get("metadata") or {}).get("namespace") or "")
+    yield from conflicts(manifest, fatal=True)
 
 
 def _program_faults(spec: Mapping[str, Any]) -> Iterator[str]:

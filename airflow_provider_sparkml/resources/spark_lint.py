@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.spark_keys import VERSION, unknown_keys
+from airflow_provider_sparkml.resources.spark_rules import conflicts
 
 _PROPERTY = re.compile(r"(?<![\w.])spark\.driver\.[\w.]*\w")
 _FLAGS = {
@@ -24,9 +26,9 @@ _FIELDS = {
 
 
 def lint(manifest: Manifest) -> list[str]:
-    """Return a warning for each setting of the driver that only its program is given.
+    """Return a warning for each setting that does nothing: at the wrong place, misspelt, or kept from working.
 
-    The driver's JVM runs already when its program reads its arguments and variables: such a setting changes nothing.
+    The driver's JVM runs already when its program reads its arguments and variables: a setting of it there comes late.
 
     :param manifest: the rendered manifest.
     """
@@ -44,7 +46,14 @@ def lint(manifest: Manifest) -> list[str]:
             for key in dict.fromkeys(found)
             if key not in set_already
         ]
-    return warnings
+    return [*warnings, *_misspelt(set_already), *conflicts(manifest, fatal=False)]
+
+
+def _misspelt(conf: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning for each property that Spark does not seem to know; Spark itself ignores those."""
+    for key, near in unknown_keys(map(str, conf)).items():
+        meant = f"did you mean {near!r}?" if near else "see if a plug-in of yours reads it"
+        yield f"spec.sparkConf[{key!r}] is no property of Spark {VERSION}, which ignores it; {meant}"
 
 
 def _texts(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,7 @@ FULL = SparkApplication(
     image_pull_policy="IfNotPresent",
     image_pull_secrets=["registry"],
     labels={"team": "a"},
-    annotations={"note": "x"},
+    annotations={"note": "x", "kueue.x-k8s.io/elastic-job": "true"},
     time_to_live_seconds=600,
 )  # fmt: skip
 
