@@ -61,12 +61,14 @@ async def test_a_watch_by_labels_keeps_none_of_the_others(api_server, namespace)
         everything = hub.follow(CONFIG_MAPS, namespace, "other")
         async with aclosing(mine), aclosing(too), aclosing(everything):
             assert [await next_label(each) for each in (mine, too, everything)] == ["0", "0", "0"]
-            kept = sorted(sorted(each._reflector.entries) for each in hub._shared.values())
-            assert kept == [["job"], ["job", "other"]]
+            kept = sorted((set(each._reflector.entries) for each in hub._shared.values()), key=len)
+            assert len(kept) == 2
+            assert kept[0] == {"job"}
+            assert kept[1] >= {"job", "other"}
             await set_state(client, namespace, "job", "1")
             assert [await next_label(mine), await next_label(too)] == ["1", "1"]
             await client.delete(CONFIG_MAPS, "job", namespace, propagation="Background")
-            assert await next_label(mine) is None
+            assert [await next_label(mine), await next_label(mine)] == ["1", None], "its last state, and its end"
         await hub.close()
 
 
