@@ -29,6 +29,8 @@ from airflow_provider_sparkml.resources.manifests import check_document
 from airflow_provider_sparkml.resources.naming import PREFIX
 from airflow_provider_sparkml.resources.profiles import Profile, production_faults
 from airflow_provider_sparkml.resources.secret_values import scrubbed, values_of
+from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_webhook import webhook_fields
 
 _UNNAMED = "to-be-named"
 """Name for the dry run of a job that its operator will name."""
@@ -84,6 +86,8 @@ async def _validate(
                 if not problems:
                     name = (document.content.get("metadata") or {}).get("name") or "(to be named by its task)"
                     typer.echo(document.at("", f"{document.content['kind']} {name} is valid"))
+                    for field, message in notes_on(document.content):
+                        typer.echo(document.at(field, message), err=True)
     return valid
 
 
@@ -124,6 +128,23 @@ async def problems_in(
     values = values_of(manifest)
     found = [*own, *(problem for problem in others if problem[0] not in told)]
     return [(field, scrubbed(message, values)) for field, message in found]
+
+
+def notes_on(manifest: Manifest) -> list[Problem]:
+    """Return what a valid manifest may yet not do: warnings of its kind, and fields that need an operator's webhook.
+
+    :param manifest: one in which :func:`problems_in` finds nothing.
+    """
+    resource = _known(manifest)
+    if resource is None:
+        return []
+    warnings = [(field_of(message), f"warning: {message}") for message in resource.lint(resource.normalize(manifest))]
+    fields = webhook_fields(manifest) if resource is SPARK_APPLICATION else []
+    if fields:
+        said = f"note: {', '.join(fields)}: without the Spark operator's webhook these are ignored, and nobody says so"
+        warnings.append((fields[0], said))
+    values = values_of(manifest)
+    return [(field, scrubbed(message, values)) for field, message in warnings]
 
 
 def _own(manifest: Manifest, resource: Resource) -> list[Problem]:

@@ -184,3 +184,22 @@ def test_what_production_refuses(file: Any) -> None:
     status, lines = validate(file(GOOD.replace("spark:1", "Spark:1")), "--profile", "production")
     assert (status, len(lines)) == (1, 1)
     assert "spec.image is 'example.com/Spark:1', which is no image" in lines[0]
+
+
+def test_what_is_valid_and_yet_may_do_nothing_is_told(file: Any) -> None:
+    path = file(
+        GOOD.replace("memory: 512m", "memory: 512m\n    env: [{name: A, value: b}]")
+        + "  sparkConf:\n    spark.executor.instancs: '3'\n    spark.executor.secrt: hidden\n"
+    )
+    assert validate(path) == (
+        0,
+        [
+            f"{path}:2: SparkApplication pi is valid",
+            f"{path}:15: warning: spec.sparkConf['spark.executor.instancs'] is no property of Spark 4.3, which ignores "
+            "it; did you mean 'spark.executor.instances'?",
+            f"{path}:15: warning: spec.sparkConf['spark.executor.secrt'] is no property of Spark 4.3, which ignores "
+            "it; see if a plug-in of yours reads it",
+            f"{path}:13: note: spec.driver.env: without the Spark operator's webhook these are ignored, and nobody "
+            "says so",
+        ],
+    )
