@@ -257,7 +257,25 @@ def test_there_are_messages() -> None:
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
-@pytest.mark.parametrize(("file", "name"), NAMED_TEST.findall((DOCS / "faults.md").read_text()))
-def test_a_test_that_shows_a_fault_exists(file: str, name: str) -> None:
+NAMED_PATH = re.compile(r"`((?:airflow_provider_sparkml|dags|images|benchmarks)/[\w/.-]+)`")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    sorted({named for page in ("faults.md", "coverage.md") for named in NAMED_TEST.findall((DOCS / page).read_text())}),
+)
+def test_a_test_that_is_named_as_evidence_exists(file: str, name: str) -> None:
     tree = ast.parse((ROOT / file).read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_row_of_the_coverage_leads_to_code_and_evidence() -> None:
+    text = (DOCS / "coverage.md").read_text()
+    rows = [line.strip("|").split("|") for line in text.splitlines() if re.match(r"\| \d+\.\d+ ", line)]
+    numbers = [cells[0].strip() for cells in rows]
+    assert [n for n in numbers if n.startswith("0.")] == [f"0.{i}" for i in range(1, 18)]
+    assert [n for n in numbers if n.startswith("2.")] == [f"2.{i}" for i in range(1, 20)]
+    for cells in rows:
+        assert len(cells) == 4, cells
+        assert NAMED_TEST.search(cells[3]), f"{cells[0]} names no test"
+    assert [path for path in NAMED_PATH.findall(text) if not (ROOT / path).exists()] == []
