@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sparkml.resources import base
+
 
 @dataclass
 class Supervisor:
@@ -50,6 +52,15 @@ class Supervisor:
 
     async def asend(self, msg: Any) -> Any:
         return self.send(msg)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kinds_of_ones_own() -> Iterator[None]:
+    """Forget the kinds that a module's tests, or the examples that they run, have registered."""
+    before = set(base._REGISTRY)
+    yield
+    for key in set(base._REGISTRY) - before - set(base._MODULES):
+        del base._REGISTRY[key]
 
 
 @pytest.fixture
