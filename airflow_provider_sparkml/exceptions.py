@@ -203,6 +203,17 @@ class ModelNotReadyError(JobFailedError, PermanentError):
     """An InferenceService cannot become ready: its model does not load, or its spec is invalid."""
 
 
+# --- streams -------------------------------------------------------------------------------------------------------
+
+
+class StreamRolledBackError(JobFailedError, PermanentError):
+    """The new version of a stream did not become healthy; the version before it is in force again."""
+
+
+class StreamUnhealthyError(JobFailedError, RetryableError):
+    """A stream has ended, restarts too often, or has begun no batch for too long."""
+
+
 # --- hyper-parameter search ----------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,12 @@ CLEANUP_RIGHTS = tuple(
 )
 """What the ``SparkCleanupOperator`` uses besides the rights on SparkApplications; each type is left out alone."""
 
+STREAMING_RIGHTS = (
+    Right(leftovers.APPLICATION, ("patch",)),
+    Right(POD, (), ("patch",), "a stream is not asked to stop: its pods are ended at once"),
+)
+"""What operators of streams use besides the rights on SparkApplications."""
+
 
 def rights_of(resource: Resource) -> tuple[Right, ...]:
     """Return what tasks of a kind need besides :data:`SHARED_RIGHTS`."""
@@ -102,6 +108,7 @@ __all__ = [
     "ROLES",
     "ROLLOUT",
     "SHARED_RIGHTS",
+    "STREAMING_RIGHTS",
     "Right",
     "rights_of",
 ]

@@ -12,7 +12,13 @@ from airflow_provider_sparkml.exceptions import ApiError, InvalidManifestError, 
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.base import ManifestOperator
 from airflow_provider_sparkml.resources.base import Manifest, Resource
-from airflow_provider_sparkml.triggers.deferral import default_deferrable, defer, is_stray, rebuild_error
+from airflow_provider_sparkml.triggers.deferral import (
+    default_deferrable,
+    defer,
+    is_stray,
+    rebuild_error,
+    timeout_seconds,
+)
 from airflow_provider_sparkml.triggers.job import JobTrigger, push_links
 
 if TYPE_CHECKING:
@@ -183,19 +189,6 @@ class DeferringOperator(ManifestOperator):
             await self.abandon(cluster, context)
         except (ApiError, InvalidManifestError) as error:
             self.log.warning("Nothing that this task has started could be deleted: %s", error)
-
-
-def timeout_seconds(name: str, value: timedelta | float | None) -> float | None:
-    """Return a time-out in seconds.
-
-    :raises InvalidManifestError: it is not a positive time.
-    """
-    if value is None:
-        return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise InvalidManifestError(f"{name} is {value!r}: give a positive timedelta or seconds, or None for no limit")
-    return float(seconds)
 
 
 __all__ = ["DeferringOperator", "timeout_seconds"]

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Coroutine, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -17,7 +17,12 @@ from airflow_provider_sparkml import exceptions
 if TYPE_CHECKING:
     from airflow.sdk.exceptions import TaskDeferred
 
-    from airflow_provider_sparkml.jobs.outcome import Outcome
+
+class Told(Protocol):
+    """What a wait ends with."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an event can carry it."""
 
 
 def default_deferrable() -> bool:
@@ -27,6 +32,21 @@ def default_deferrable() -> bool:
     """
     chosen = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ
     return conf.getboolean("operators", "default_deferrable") if chosen else True
+
+
+def timeout_seconds(name: str, value: timedelta | float | None) -> float | None:
+    """Return a time-out in seconds.
+
+    :raises InvalidManifestError: it is not a positive time.
+    """
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise exceptions.InvalidManifestError(
+            f"{name} is {value!r}: give a positive timedelta or seconds, or None for no limit"
+        )
+    return float(seconds)
 
 
 def defer(trigger: BaseTrigger, method: str, *, until: float | None = None) -> TaskDeferred:
@@ -45,7 +65,7 @@ def defer(trigger: BaseTrigger, method: str, *, until: float | None = None) -> T
     return TaskDeferred(trigger=trigger, method_name=method, kwargs={**kwargs, "until": until}, timeout=left)
 
 
-async def event_of(trigger: BaseTrigger, work: Coroutine[Any, Any, Outcome]) -> TriggerEvent:
+async def event_of(trigger: BaseTrigger, work: Coroutine[Any, Any, Told]) -> TriggerEvent:
     """Await an outcome and return it as an event; whatever breaks the wait becomes an event too.
 
     An exception that left the trigger would reach the task as a mere "trigger failure", without its class.
@@ -85,4 +105,4 @@ def rebuild_error(described: Mapping[str, str]) -> Exception:
     )
 
 
-__all__ = ["default_deferrable", "defer", "event_of", "is_stray", "rebuild_error"]
+__all__ = ["default_deferrable", "defer", "event_of", "is_stray", "rebuild_error", "timeout_seconds"]

@@ -14,6 +14,7 @@ from airflow_provider_sparkml.jobs.rights import (
     PREFLIGHT_RIGHTS,
     ROLES,
     SHARED_RIGHTS,
+    STREAMING_RIGHTS,
     Right,
     rights_of,
 )
@@ -37,6 +38,7 @@ EXPECTED: dict[str, list[Right]] = {
     "serving": of_kinds("InferenceService"),
     "preflight": [*PREFLIGHT_RIGHTS],
     "cleanup": [*CLEANUP_RIGHTS],
+    "streaming": [*STREAMING_RIGHTS],
     "client_mode": [*rights_of(SPARK_CLIENT_POD)],
 }
 
