@@ -77,7 +77,8 @@ class Airflow:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__PARALLELISM": "4",
             # SQLite has one writer at a time; the five seconds that others wait by default are few on a busy machine.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            # Not many more: now and then Airflow's API server waits for itself, until this ends it.
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=20",
             "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
             "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log),
             "USAGE_DATA_COLLECTION__ENABLED": "False",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -101,21 +101,20 @@ PODS = [
 
 
 @pytest.fixture
-def nodes(api_server: RunningApiServer, namespace: str) -> Iterator[RunningApiServer]:
-    async def change(*, there: bool) -> None:
-        async with KubernetesClient(kubeconfig_file(api_server.kubeconfig)) as client:
-            for each in NODES:
-                if there:
-                    created = await client.create(NODE, {key: each[key] for key in ("metadata", "spec")})
-                    await client.replace(NODE, {**created, "status": each["status"]}, subresource="status")
-                else:
-                    await client.delete(NODE, each["metadata"]["name"])
-            for pod in PODS if there else ():
-                await client.create(POD, pod, namespace)
+def nodes(start_api_server: Callable[..., RunningApiServer]) -> RunningApiServer:
+    """An API server with these nodes and no others; the one that tests share may have a kubelet's."""
+    server = start_api_server()
 
-    asyncio.run(change(there=True))
-    yield api_server
-    asyncio.run(change(there=False))
+    async def create() -> None:
+        async with KubernetesClient(kubeconfig_file(server.kubeconfig)) as client:
+            for each in NODES:
+                created = await client.create(NODE, {key: each[key] for key in ("metadata", "spec")})
+                await client.replace(NODE, {**created, "status": each["status"]}, subresource="status")
+            for pod in PODS:
+                await client.create(POD, pod, "default")
+
+    asyncio.run(create())
+    return server
 
 
 def test_nodes_are_read_from_the_cluster(nodes: RunningApiServer) -> None:
@@ -149,18 +148,18 @@ def test_no_node_is_an_error_that_says_why(api_server: RunningApiServer) -> None
     assert result.output.startswith("error: of 0 nodes with the labels 'pool=none' none can take executors: ")
 
 
-def test_a_user_with_few_rights_is_told_what_to_give_instead(nodes: RunningApiServer, namespace: str) -> None:
-    kubeconfig = nodes.airflow_kubeconfig(namespace, name="planner")
+def test_a_user_with_few_rights_is_told_what_to_give_instead(nodes: RunningApiServer) -> None:
+    kubeconfig = nodes.airflow_kubeconfig("default", name="planner")
     options = ("--kubeconfig", str(kubeconfig), "--selector", "pool=sizing", "-o", "json")
     refused = plan(*options)
     assert refused.exit_code == 1
     assert refused.output.startswith("error: nodes is forbidden: ")
     assert refused.output.endswith(": give --node-cpu and --node-memory instead\n")
     nodes.grant(
-        namespace,
+        "default",
         [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}],
         account="planner",
-        role=f"planner-{namespace}",
+        role="planner-nodes",
         everywhere=True,
     )
     found = json.loads(plan(*options).output)
