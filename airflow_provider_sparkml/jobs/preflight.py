@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
 
 SPARK = "SparkApplication"
+OPERATOR_GROUP = "sparkoperator.k8s.io"
 SPARK_ACCOUNT = "spark"
 DRIVER_ROLE = ROLES / "driver.yaml"
 _PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
@@ -73,7 +74,7 @@ async def preflight(client: KubernetesClient, wanted: Wanted) -> list[Finding]:
         kinds, served = await check_kinds(client, wanted)
         findings = [server, *kinds]
         needed = [resource for resource in served if resource.api.kind in wanted.kinds]
-        if any(resource.api.kind == SPARK for resource in needed):
+        if any(resource.api.group == OPERATOR_GROUP for resource in needed):
             findings += await check_spark_operator(client, version, wanted.namespace)
         namespace = await check_namespace(client, wanted.namespace)
         findings.append(namespace)
@@ -139,7 +140,7 @@ async def _serves(client: KubernetesClient, groups: Mapping[str, list[str]], api
 
 def _missing(versions: list[Resource], groups: Mapping[str, list[str]], namespace: str) -> Finding:
     """Return the finding for a kind that is needed and not served."""
-    api = versions[0].api
+    api = versions[-1].api  # the default of the operators
     needs = " or ".join(each.api.api_version for each in versions)
     there = [f"{api.group}/{version}" for version in groups.get(api.group, ())]
     detail = f"not served: this package speaks {needs}; the cluster has {', '.join(there) or f'no {api.group}'}"

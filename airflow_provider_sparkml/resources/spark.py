@@ -85,7 +85,7 @@ def read(obj: Manifest) -> Verdict:
         message=f"{retry}: {message}" if retry else message,
         attempt=int(status.get("executionAttempts") or 0),
         submission_id=status.get("submissionID") or "",
-        retryable=phase is Phase.FAILED and _may_succeed_next_time(message),
+        retryable=phase is Phase.FAILED and may_succeed_next_time(message),
         pending_since=_pending_since(obj, state, submitted) if phase is Phase.PENDING else "",
         started_at=submitted,
         finished_at=status.get("terminationTime") or "",
@@ -177,7 +177,7 @@ def _pending_since(obj: Manifest, state: str, submitted: str) -> str:
     return ""
 
 
-def _may_succeed_next_time(message: str) -> bool:
+def may_succeed_next_time(message: str) -> bool:
     """Whether the operator's message alone shows that the cause lay outside of the application."""
     if any(text in message for text in _OUTSIDE):
         return True
@@ -216,6 +216,7 @@ __all__ = [
     "Secret",
     "SparkApplication",
     "Volume",
+    "may_succeed_next_time",
     "read",
     "ui_url",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from airflow_provider_sparkml.sensors.job import JobSensor
-from airflow_provider_sparkml.triggers.spark import SparkApplicationSensorTrigger
+from airflow_provider_sparkml.triggers.sensor import JobSensorTrigger
+from airflow_provider_sparkml.triggers.spark import ApacheSparkApplicationSensorTrigger, SparkApplicationSensorTrigger
+from airflow_provider_sparkml.triggers.versions import of_version
 
 
 class SparkApplicationSensor(JobSensor):
@@ -16,6 +18,8 @@ class SparkApplicationSensor(JobSensor):
     :class:`~airflow_provider_sparkml.operators.spark.SparkApplicationOperator`; with ``soft_fail`` the task is skipped.
 
     :param application_name: ``metadata.name`` of the SparkApplication. Templated.
+    :param api_version: ``sparkoperator.k8s.io/v1beta2`` for the Kubeflow Spark operator's, ``spark.apache.org/v1`` for
+        the Apache Spark operator's.
     :param namespace: its namespace; by default the connection's, else ``default``. Templated.
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
     :param deferrable: wait in the triggerer, by the watch that all share there; otherwise ``mode`` and
@@ -34,11 +38,19 @@ class SparkApplicationSensor(JobSensor):
     """
 
     template_fields = ("application_name", *(field for field in JobSensor.template_fields if field != "job_name"))
-    trigger_class = SparkApplicationSensorTrigger
+    trigger_class: type[JobSensorTrigger] = SparkApplicationSensorTrigger
     name_field = "application_name"
 
-    def __init__(self, *, application_name: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        application_name: str,
+        api_version: Literal["sparkoperator.k8s.io/v1beta2", "spark.apache.org/v1"] = "sparkoperator.k8s.io/v1beta2",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(job_name=application_name, **kwargs)
+        self.api_version = api_version
+        self.trigger_class = of_version(api_version, SparkApplicationSensorTrigger, ApacheSparkApplicationSensorTrigger)
 
 
 __all__ = ["SparkApplicationSensor"]

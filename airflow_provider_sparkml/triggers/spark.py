@@ -9,6 +9,7 @@ from airflow.sdk import conf
 
 from airflow_provider_sparkml.resources.base import Manifest
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_apache import APACHE_SPARK_APPLICATION
 from airflow_provider_sparkml.triggers.job import JobTrigger
 from airflow_provider_sparkml.triggers.sensor import JobSensorTrigger
 
@@ -26,13 +27,25 @@ class SparkApplicationTrigger(JobTrigger):
     @classmethod
     def links(cls, obj: Manifest) -> dict[str, str]:
         """Return *Spark UI* and *Spark history*."""
-        return spark_links(SPARK_APPLICATION.facts(obj))
+        return spark_links(cls.resource.facts(obj))
 
 
 class SparkApplicationSensorTrigger(JobSensorTrigger):
     """Waits until a SparkApplication of a name exists and has ended."""
 
     resource = SPARK_APPLICATION
+
+
+class ApacheSparkApplicationTrigger(SparkApplicationTrigger):
+    """Waits for the Apache Spark operator's SparkApplication that its task has submitted."""
+
+    resource = APACHE_SPARK_APPLICATION
+
+
+class ApacheSparkApplicationSensorTrigger(JobSensorTrigger):
+    """Waits until an Apache Spark operator's SparkApplication of a name exists and has ended."""
+
+    resource = APACHE_SPARK_APPLICATION
 
 
 def spark_links(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -50,4 +63,9 @@ def spark_links(facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-__all__ = ["SparkApplicationSensorTrigger", "SparkApplicationTrigger"]
+__all__ = [
+    "ApacheSparkApplicationSensorTrigger",
+    "ApacheSparkApplicationTrigger",
+    "SparkApplicationSensorTrigger",
+    "SparkApplicationTrigger",
+]

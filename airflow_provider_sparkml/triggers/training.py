@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.katib import EXPERIMENT
 from airflow_provider_sparkml.resources.kubeflow_v1 import MPI_JOB_V1, PYTORCH_JOB, TF_JOB, XGBOOST_JOB
 from airflow_provider_sparkml.resources.mpi import MPI_JOB
@@ -12,8 +9,7 @@ from airflow_provider_sparkml.resources.trainer import TRAIN_JOB
 from airflow_provider_sparkml.resources.training_pods import TRAINING_PODS
 from airflow_provider_sparkml.triggers.job import JobTrigger
 from airflow_provider_sparkml.triggers.sensor import JobSensorTrigger
-
-T = TypeVar("T", bound=type[JobTrigger] | type[JobSensorTrigger])
+from airflow_provider_sparkml.triggers.versions import of_version
 
 
 class MPIJobTrigger(JobTrigger):
@@ -110,17 +106,6 @@ class TrainingPodsSensorTrigger(JobSensorTrigger):
     """Waits until an Indexed Job of a name exists and has ended."""
 
     resource = TRAINING_PODS
-
-
-def of_version(api_version: str, *classes: T) -> T:
-    """Return the class whose kind has this ``apiVersion``.
-
-    :raises InvalidManifestError: there is none.
-    """
-    by_version = {each.resource.api.api_version: each for each in classes}
-    if api_version not in by_version:
-        raise InvalidManifestError(f"api_version is {api_version!r}: set it to {' or '.join(map(repr, by_version))}")
-    return by_version[api_version]
 
 
 __all__ = [

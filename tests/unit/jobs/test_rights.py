@@ -20,6 +20,8 @@ from airflow_provider_sparkml.jobs.rights import (
 )
 from airflow_provider_sparkml.local.accounts import shipped
 from airflow_provider_sparkml.resources.base import known_resources
+from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_apache import APACHE_SPARK_APPLICATION
 from airflow_provider_sparkml.resources.spark_client import SPARK_CLIENT_POD
 
 Triple = tuple[str, str, str]
@@ -33,7 +35,8 @@ def of_kinds(*kinds: str) -> list[Right]:
 
 
 EXPECTED: dict[str, list[Right]] = {
-    "airflow": [*of_kinds("SparkApplication"), *SHARED_RIGHTS, KUEUE],
+    "airflow": [*rights_of(SPARK_APPLICATION), *SHARED_RIGHTS, KUEUE],
+    "spark_apache": [*rights_of(APACHE_SPARK_APPLICATION)],
     "training": of_kinds("!", "SparkApplication", "InferenceService"),
     "serving": of_kinds("InferenceService"),
     "preflight": [*PREFLIGHT_RIGHTS],
