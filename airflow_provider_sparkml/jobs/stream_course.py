@@ -207,7 +207,9 @@ class _Course:
     async def stop(self, record: Record) -> Outcome:
         """Wait until the stream has stopped, and see to it that it does."""
         stopping = _Stopping(self.client, self.hub, self.ref, self.log)
-        return await self._wait(stopping, stopping.read, record.stop_until)
+        # Its log is days long, perhaps, and was never this task's to show.
+        resource = replace(self.resource, read=stopping.read, log_source=_no_log)
+        return await self._wait(stopping, resource, record.stop_until)
 
     async def start(self, record: Record) -> Outcome | None:
         """Wait until the version in force is healthy; ``None``: the version before it is in force now, go on."""
@@ -217,7 +219,7 @@ class _Course:
         if record.healthy:
             until = None if plan.startup_seconds is None else max(until or 0.0, time.time() + plan.min_uptime * 2)
         starting = _Starting(self.hub, record, plan, attempts)
-        outcome = await self._wait(starting, starting.read, until)
+        outcome = await self._wait(starting, replace(self.resource, read=starting.read), until)
         if outcome.verdict.phase is Phase.SUCCEEDED:
             await self._amend(lambda obj, now: _confirmed(obj, now, outcome.verdict.submission_id))
             return outcome
@@ -247,11 +249,10 @@ class _Course:
         await self._amend(back)
         return None
 
-    async def _wait(self, follows: Follows, read: Any, until: float | None) -> Outcome:
+    async def _wait(self, follows: Follows, resource: Resource, until: float | None) -> Outcome:
         """Wait as for any job, by another reading of the object and with one deadline more."""
         limits = [limit for limit in (until, self.deadlines.execute_until) if limit is not None]
         deadlines = Deadlines(execute_until=min(limits, default=None))
-        resource = replace(self.resource, read=read)
         return await wait(self.client, follows, resource, self.ref, deadlines, log=self.log, on_change=self.on_change)
 
     async def _amend(self, decide: Any) -> None:
@@ -261,6 +262,10 @@ class _Course:
 
     def _is_past(self, until: float | None) -> bool:
         return until is not None and time.time() >= until
+
+
+def _no_log(obj: Manifest) -> None:
+    """Follow no log."""
 
 
 def _confirmed(obj: Manifest, record: Record, submission: str) -> Change:

@@ -26,12 +26,12 @@ from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.submit import Submission, check
 from airflow_provider_sparkml.resources.base import Manifest, ResourceRef
 from airflow_provider_sparkml.resources.naming import MANAGED_BY, PREFIX
-from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark import API
 from airflow_provider_sparkml.resources.spark_stream import (
+    SPARK_STREAM,
     STREAM,
     Record,
     Version,
-    check_stream,
     check_upgrade,
     differences,
     is_down,
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
 
 _TURNS = 20
-STREAM_RESOURCE = replace(SPARK_APPLICATION, check=check_stream)
-"""SparkApplications as streams: what :func:`~.submit.check` asks."""
 
 Change = tuple[Record, dict[str, Any] | None] | None
 """What is to be written: the record, and the spec where that changes; ``None``: nothing."""
@@ -80,7 +78,7 @@ async def ensure(
     :raises NameTakenError: the object exists and is no stream of this package.
     :raises StreamRolledBackError: this very task had this version already, and it had to be rolled back.
     """
-    check(STREAM_RESOURCE, manifest, namespace)
+    check(SPARK_STREAM, manifest, namespace)
     name, version = manifest["metadata"]["name"], Version.of(manifest)
     for _ in range(_TURNS):
         obj = await existing(client, name, namespace)

@@ -233,12 +233,16 @@ class SparkStreamingApplicationOperator(_StartsStream):
         """Whether ``roll_back`` says so."""
         return self.roll_back
 
+    def manifest(self) -> Manifest:
+        """Return the manifest that the rendered fields give, with its checkpoint location."""
+        return prepare(super().manifest(), self.checkpoint_location)
+
     async def put_into_force(self, cluster: Cluster, wanted: Wanted) -> Submission:
         """Create the stream, change it, or find that nothing is to be done."""
         from airflow_provider_sparkml.jobs.streams import ensure
         from airflow_provider_sparkml.resources.profiles import apply_profile
 
-        manifest = apply_profile(prepare(self.manifest(), self.checkpoint_location), await self.profile())
+        manifest = apply_profile(self.manifest(), await self.profile())
         for warning in self.resource.lint(manifest):
             self.log.warning("%s", warning)
         namespace = await self.namespace_of(cluster, manifest)

@@ -363,8 +363,12 @@ def missing(obj: Manifest, record: Record) -> str:
     return "" if running >= wanted else f"{running} of {wanted} executors run"
 
 
+SPARK_STREAM = replace(SPARK_APPLICATION, check=check_stream)
+"""SparkApplications as streams."""
+
 __all__ = [
     "CHECKPOINT_CONF",
+    "SPARK_STREAM",
     "START",
     "STOP",
     "STREAM",

@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
 from airflow_provider_sparkml.resources.base import Manifest, ResourceRef
-from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_stream import SPARK_STREAM
 from airflow_provider_sparkml.triggers.deferral import event_of
 from airflow_provider_sparkml.triggers.job import JobTrigger, Waiter
 from airflow_provider_sparkml.triggers.spark import spark_links
@@ -25,7 +25,7 @@ class SparkStreamingApplicationTrigger(JobTrigger):
     :param plan: when it is healthy, as ``Plan.to_json`` gives it.
     """
 
-    resource = SPARK_APPLICATION
+    resource = SPARK_STREAM
 
     def __init__(self, *, plan: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +39,7 @@ class SparkStreamingApplicationTrigger(JobTrigger):
     @classmethod
     def links(cls, obj: Manifest) -> dict[str, str]:
         """Return *Spark UI* and *Spark history*."""
-        return spark_links(SPARK_APPLICATION.facts(obj))
+        return spark_links(SPARK_STREAM.facts(obj))
 
     def waiter(self) -> Waiter:
         """Return the course of a stream."""
@@ -65,7 +65,7 @@ class SparkStreamingApplicationTrigger(JobTrigger):
 class SparkStreamingStopTrigger(JobTrigger):
     """Waits until a stream has stopped, and sees to it that it does. A kill changes nothing: the stop was asked for."""
 
-    resource = SPARK_APPLICATION
+    resource = SPARK_STREAM
 
     def waiter(self) -> Waiter:
         """Return the wait for the stop."""
