@@ -13,12 +13,15 @@ REMEMBERED = 4096
 class AddressPool:
     """Gives every pod an address of its own in 127.0.0.0/8; macOS has only one unless told otherwise.
 
-    :param network: second byte of all addresses; by chance, so that two clusters on one machine keep apart.
+    :param network: second byte of all addresses.
+    :param first: the address after which it begins, as a number of two bytes. Both are by chance, so that clusters on
+        one machine keep apart: of ten, two are likely enough to have the same network.
     """
 
-    def __init__(self, network: int | None = None) -> None:
-        self._network = network or random.SystemRandom().randint(1, 254)
-        self._next = 0
+    def __init__(self, network: int | None = None, first: int | None = None) -> None:
+        chance = random.SystemRandom()
+        self._network = chance.randint(1, 254) if network is None else network
+        self._next = chance.randrange(0xFFFE) if first is None else first
         self._taken: set[str] = set()
         self._former: dict[str, str] = {}
 
