@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,36 @@ def test_legacy_scala(airflow: Any, names: Names) -> None:
         "environment": "staging", "days": 7, "last_day": "2013-12-31", "carriers": 15, "flights": 6064, "late": 1400,
     }  # fmt: skip
     until_no_spark(names)
+
+
+def test_streaming_flights(airflow: Any, names: Names, local_cluster: Path) -> None:
+    """No flight is lost in the upgrade, and none repeated, though files of the new version repeat the old one's."""
+    run = airflow.trigger("streaming_flights", days=4, kubernetes_conn_id="local_cluster")
+    assert until_ended(run) == "success", states(run)
+    assert run.xcom("upgrade")["start"] == 2
+    assert run.xcom("stop")["stopped"] == "gracefully"
+    assert "was asked to stop" in run.log("upgrade", run.task("upgrade")["try_number"])
+    (folder,) = (local_cluster.parent / "volumes" / "default").glob("sparkml-data*/streaming_flights")
+    # What the file sink has committed; parts of a batch that was broken off are no output.
+    written = flight_ids(folder / "flights" / name for name in logged(folder / "flights" / "_spark_metadata"))
+    read = logged(folder / "checkpoint" / "flights" / "sources" / "0")
+    days = {name: flight_ids([folder / "arrivals" / name]) for name in read}
+    # The sensor has seen the new version begin a batch: one that brings again what the version before had read.
+    assert set(days["day-002.json"]) & set(days["day-003.json"])
+    assert sorted(written) == sorted(set().union(*days.values()))
+    assert list((folder / "checkpoint" / "flights" / "state").rglob("*.changelog"))  # RocksDB's
+    until_no_spark(names)
+
+
+def logged(folder: Path) -> set[str]:
+    """Return the names of the files in a log that Structured Streaming keeps, of a file source or a file sink."""
+    lines = [line for file in folder.glob("[0-9]*") for line in file.read_text().splitlines() if line.startswith("{")]
+    return {Path(json.loads(line)["path"]).name for line in lines}
+
+
+def flight_ids(files: Iterable[Path]) -> list[int]:
+    """Return the flights of files of JSON lines, in the order in which they stand there."""
+    return [json.loads(line)["id"] for file in files for line in file.read_text().splitlines()]
 
 
 def test_preprocess_train_serve(airflow: Any, names: Names) -> None:

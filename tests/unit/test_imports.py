@@ -47,6 +47,13 @@ PUBLIC = {
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.spark_client": {"SparkClientModeOperator"},
+    "airflow_provider_sparkml.operators.spark_streaming": {
+        "OnStreamChange",
+        "SparkStreamingApplicationOperator",
+        "SparkStreamingRollbackOperator",
+        "SparkStreamingStopOperator",
+    },
+    "airflow_provider_sparkml.sensors.spark_streaming": {"SparkStreamingSensor"},
     "airflow_provider_sparkml.operators.training": {
         "ExperimentOperator",
         "MPIJobOperator",
@@ -73,6 +80,11 @@ PUBLIC = {
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
     "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
     "airflow_provider_sparkml.triggers.spark_client": {"SparkClientModeTrigger"},
+    "airflow_provider_sparkml.triggers.spark_streaming": {
+        "SparkStreamingApplicationTrigger",
+        "SparkStreamingSensorTrigger",
+        "SparkStreamingStopTrigger",
+    },
     "airflow_provider_sparkml.triggers.training": {
         "ExperimentSensorTrigger",
         "ExperimentTrigger",
