@@ -32,7 +32,9 @@ START_SECONDS = 30.0
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells count."""
 
-app = typer.Typer(no_args_is_help=True, help="The local cluster: a Kubernetes API on this machine, pods as processes.")
+app = typer.Typer(
+    no_args_is_help=True, help="Run a local cluster. It is a Kubernetes API on this machine, with processes for pods."
+)
 
 StateDirOption = Annotated[
     Path, typer.Option("--state-dir", metavar="DIR", help="Where the cluster keeps everything.", show_default=False)

@@ -22,7 +22,9 @@ ImagesOption = Annotated[
     ),
 ]
 
-app = typer.Typer(no_args_is_help=True, help="The local cluster's images: virtual environments in the user's cache.")
+app = typer.Typer(
+    no_args_is_help=True, help="Build the local cluster's images. They are virtual environments in the user's cache."
+)
 
 
 @app.command()
@@ -35,7 +37,7 @@ def build(
     ] = None,
     images: ImagesOption = [],  # noqa: B006 - typer reads defaults from the signature
 ) -> None:
-    """Build images that are not built yet, so that the first pod need not wait for the downloads."""
+    """Build images that are not built yet. The first pod need not wait for the downloads then."""
     store = ImageStore(image_folders(images), default_cache())
     asyncio.run(_build(store, names or usual(store)))
 

@@ -34,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Spark and machine learning on Kubernetes: a local cluster to develop and try things on.",
+    help="Spark and machine learning on Kubernetes: a local cluster, and checks of clusters, manifests and sizes.",
 )
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(images.app, name="images")
@@ -55,4 +55,4 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Spark and machine learning on Kubernetes: a local cluster to develop and try things on."""
+    """Spark and machine learning on Kubernetes: a local cluster, and checks of clusters, manifests and sizes."""

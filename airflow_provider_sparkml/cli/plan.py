@@ -57,7 +57,7 @@ def plan(  # noqa: PLR0917 - a command's options are its interface
     ] = "1",
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print it.")] = Format.TABLE,
 ) -> None:
-    """Plan executors that fill nodes: how many, with how many cores and how much memory; nothing is changed."""
+    """Plan executors that fill nodes. It says how many, with how many cores and how much memory; nothing is changed."""
     if cluster or kubeconfig is not None or context is not None or selector:
         if node_cpu or node_memory:
             raise InvalidManifestError(
