@@ -17,6 +17,7 @@ from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, LocalClusterError
 from airflow_provider_sparkml.local.accounts import airflow_token, apply_accounts
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
+from airflow_provider_sparkml.local.controllers.apache_spark import apache_spark_controller
 from airflow_provider_sparkml.local.controllers.deployments import deployment_controller
 from airflow_provider_sparkml.local.controllers.experiments import experiment_controller
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
@@ -165,6 +166,7 @@ async def _parts(
     )
     controllers = (
         namespace_controller(client),
+        apache_spark_controller(client, submitter),
         serving_controller(client),
         deployment_controller(client),
         job_controller(client),

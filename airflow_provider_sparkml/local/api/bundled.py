@@ -152,6 +152,11 @@ DEFINITIONS: tuple[Manifest, ...] = (
         ANYTHING, models="kubeflow-spark-api:SparkV1alpha1SparkConnect",
     ),
     _definition(
+        ApiResource("spark.apache.org", "v1", "sparkapplications", "SparkApplication"), "",
+        [_column("Current State", ".status.currentState.currentStateSummary")],
+        ANYTHING, models=f"{OWN}:ApacheSparkApplication",
+    ),
+    _definition(
         ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"), "isvc",
         [
             _column("URL", ".status.url"),

@@ -19,7 +19,8 @@ from airflow_provider_sparkml.local.api.status import StatusError
 from airflow_provider_sparkml.local.api.types import Schema
 
 _GENERATOR = Path(__file__).with_name("schema_generation.py")
-_SOURCES = (_GENERATOR, *(Path(__file__).with_name(f"{name}.py") for name in ("schema_markers", "training_schemas")))
+_PARTS = ("schema_markers", "training_schemas", "apache_spark_schemas")
+_SOURCES = (_GENERATOR, *(Path(__file__).with_name(f"{name}.py") for name in _PARTS))
 _loaded: dict[tuple[str, str], Schema] = {}
 
 

@@ -191,7 +191,10 @@ def generate(package: str) -> dict[str, Schema]:
         from airflow_provider_sparkml.local.api.training_schemas import training_schemas
 
         models = KubernetesModels(importlib.import_module("kubernetes.client.models"))
-        return training_schemas(models.model("V1PodTemplateSpec"))
+        template = models.model("V1PodTemplateSpec")
+        from airflow_provider_sparkml.local.api.apache_spark_schemas import apache_spark_application
+
+        return {**training_schemas(template), "ApacheSparkApplication": apache_spark_application(template)}
     module = importlib.import_module(f"{package.replace('-', '_')}.models")
     return {name: PydanticModels(getattr(module, name)).schema() for name in _MODELS[package]}
 

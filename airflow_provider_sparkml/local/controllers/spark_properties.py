@@ -103,7 +103,7 @@ def submission_properties(
     """
     spec = app["spec"]
     _check(spec, app["metadata"]["namespace"])
-    properties = {**LOCAL_DEFAULTS, **_authentication(target)}
+    properties = {**LOCAL_DEFAULTS, **authentication(target)}
     properties |= {key: str(value) for key, value in (spec.get("sparkConf") or {}).items()}
     properties |= {f"spark.hadoop.{key}": str(value) for key, value in (spec.get("hadoopConf") or {}).items()}
     properties |= {f"spark.kubernetes.node.selector.{k}": str(v) for k, v in (spec.get("nodeSelector") or {}).items()}
@@ -135,7 +135,7 @@ def format_properties(properties: dict[str, str]) -> str:
     return "".join(f"{_escape(key, key=True)}={_escape(value)}\n" for key, value in sorted(properties.items()))
 
 
-def _authentication(target: Target) -> dict[str, str]:
+def authentication(target: Target) -> dict[str, str]:
     """Return how spark-submit, and later the driver, prove who they are: the driver by its pod's service account."""
     mounted = "spark.kubernetes.authenticate.driver.mounted"
     properties = {f"{mounted}.oauthTokenFile": f"{SERVICE_ACCOUNT}/token"}

@@ -41,6 +41,20 @@ class SubmissionError(LocalClusterError):
 
 
 @dataclass(frozen=True, slots=True)
+class Submission:
+    """What one kind of application is to spark-submit.
+
+    :param properties: files of the pod templates by role → Spark properties.
+    :param template: ``driver`` or ``executor`` → its pod template.
+    :param arguments: file of the properties → arguments.
+    """
+
+    properties: Callable[[dict[str, Path]], dict[str, str]]
+    template: Callable[[str], Manifest]
+    arguments: Callable[[Path], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Submitter:
     """Submits applications.
 
@@ -62,17 +76,28 @@ class Submitter:
         :raises InvalidManifestError: when the application cannot be submitted as it is.
         :raises ImageBuildError: when Spark cannot be installed.
         """
+        await self.run(
+            Submission(
+                properties=lambda templates: submission_properties(app, submission_id, self.target, templates),
+                template=lambda role: pod_template(app, role),
+                arguments=lambda properties: submission_arguments(app, properties, self.target),
+            ),
+            progress=progress,
+        )
+
+    async def run(self, submission: Submission, *, progress: Callable[[str], None]) -> None:
+        """Run spark-submit; see :meth:`submit`."""
         image = await self.images.pull(IMAGE, progress=progress)
         async with _directory() as place:
             templates = {role: place / f"{role}.yaml" for role in ("driver", "executor")}
-            properties = submission_properties(app, submission_id, self.target, templates)
+            properties = submission.properties(templates)
             for role, path in templates.items():
-                path.write_text(json.dumps(pod_template(app, role)))  # JSON is YAML
+                path.write_text(json.dumps(submission.template(role)))  # JSON is YAML
             properties_file = place / "spark.properties"
             properties_file.write_text(format_properties(properties))
             # The image's own way of running spark-submit.
             entrypoint = [PathMap({}, image.rootfs).rewrite(word) for word in image.entrypoint]
-            argv = [*entrypoint, "submit", *submission_arguments(app, properties_file, self.target)]
+            argv = [*entrypoint, "submit", *submission.arguments(properties_file)]
             await _run(argv, self._env(image.prefix, place), place)
 
     def _env(self, prefix: Path, place: Path) -> dict[str, str]:

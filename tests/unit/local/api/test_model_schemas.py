@@ -153,3 +153,18 @@ async def test_pod_templates_of_training_kinds_are_those_of_kubernetes() -> None
     replica = at(schema, "spec.pytorchReplicaSpecs")["additionalProperties"]
     assert at(replica, "template.spec.containers") == at(await builtin_schema("V1Pod"), "spec.containers")
     assert "ownerReferences" not in at(replica, "template.metadata")["properties"]
+
+
+@pytest.mark.skipif(not CRDS.exists(), reason="upstream's definitions are not here: no ../shared/crds")
+async def test_the_apache_spark_operators_kind_takes_what_its_own_definition_takes() -> None:
+    (path,) = CRDS.glob("spark-kubernetes-operator-*_sparkapplications.yaml")
+    versions = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["spec"]["versions"]
+    version = next(each for each in versions if each["name"] == "v1")
+    ours = await schema_from_models("airflow-provider-sparkml", "ApacheSparkApplication")
+    found = {
+        each
+        for each in differences(ours, version["schema"]["openAPIV3Schema"], "")
+        # Where the definition leaves Kubernetes' own and Gateway API's types to be looked into.
+        if "podTemplateSpec" not in each and "stateTransitionHistory" not in each
+    }
+    assert {each for each in found if not each.startswith(".status")} <= {".metadata"}
