@@ -78,7 +78,12 @@ PUBLIC = {
     "airflow_provider_sparkml.triggers.custom_resource": {"CustomResourceSensorTrigger", "CustomResourceTrigger"},
     "airflow_provider_sparkml.triggers.events": {"JobEventTrigger", "SparkApplicationEventTrigger"},
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
-    "airflow_provider_sparkml.triggers.spark": {"SparkApplicationSensorTrigger", "SparkApplicationTrigger"},
+    "airflow_provider_sparkml.triggers.spark": {
+        "ApacheSparkApplicationSensorTrigger",
+        "ApacheSparkApplicationTrigger",
+        "SparkApplicationSensorTrigger",
+        "SparkApplicationTrigger",
+    },
     "airflow_provider_sparkml.triggers.spark_client": {"SparkClientModeTrigger"},
     "airflow_provider_sparkml.triggers.spark_streaming": {
         "SparkStreamingApplicationTrigger",
