@@ -164,7 +164,7 @@ async def _unhealthy(client: KubernetesClient, outcome: Outcome, obj: Manifest, 
     if outcome.expired == "execution":
         return ExecutionTimeoutError(
             f"{ref} was not healthy within execution_timeout; it was {verdict.phase}: {verdict.message}\n"
-            "The stream is left as it is; a retry goes on with it."
+            "Nothing was taken back but an upgrade that had only begun; a retry goes on with the stream."
         )
     if verdict.phase is Phase.FAILED and verdict.state in ("COMPLETED", "SUCCEEDING"):
         return ApplicationError(f"{ref} is no stream that goes on: {verdict.message}")

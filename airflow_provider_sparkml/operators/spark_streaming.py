@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from airflow_provider_sparkml.exceptions import InvalidManifestError, NotFoundError, TaskKilledError
+from airflow_provider_sparkml.exceptions import ExecutionTimeoutError, InvalidManifestError, NotFoundError
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
 from airflow_provider_sparkml.operators.base import task_identity
@@ -114,17 +114,22 @@ class _StartsStream(DeferringOperator):
     async def conclude(self, cluster: Cluster, context: Context, outcome: Outcome) -> dict[str, Any]:
         """Return what is known of the healthy stream, or raise why it is not."""
         from airflow_provider_sparkml.jobs.stream_course import conclude
+        from airflow_provider_sparkml.jobs.streams import let_go
 
-        return await conclude(
-            cluster.client, outcome, by=task_identity(context).key, roll_back=self.rolls_back, log=self.log
-        )
+        try:
+            return await conclude(
+                cluster.client, outcome, by=task_identity(context).key, roll_back=self.rolls_back, log=self.log
+            )
+        except ExecutionTimeoutError:
+            await let_go(cluster.client, outcome.ref, delete=self.stop_on_kill, log=self.log)
+            raise
 
     async def abandon(self, cluster: Cluster, context: Context) -> None:
         """Leave the stream running; delete it only on a kill, and if that was asked for."""
         from airflow_provider_sparkml.jobs.streams import let_go
 
-        error = sys.exception()
-        killed = isinstance(error, TaskKilledError) or not isinstance(error, Exception)
+        # What breaks a task off from outside is no Exception where the coroutine sees it.
+        killed = not isinstance(sys.exception(), Exception)
         name, namespace = await self.where(cluster)
         try:
             obj = await cluster.client.get(API, name, namespace)
@@ -368,7 +373,6 @@ class _NothingToStopError(NotFoundError):
 
 
 __all__ = [
-    "OnStreamChange",
     "SparkStreamingApplicationOperator",
     "SparkStreamingRollbackOperator",
     "SparkStreamingStopOperator",

@@ -48,7 +48,6 @@ PUBLIC = {
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.spark_client": {"SparkClientModeOperator"},
     "airflow_provider_sparkml.operators.spark_streaming": {
-        "OnStreamChange",
         "SparkStreamingApplicationOperator",
         "SparkStreamingRollbackOperator",
         "SparkStreamingStopOperator",

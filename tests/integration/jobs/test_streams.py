@@ -295,7 +295,7 @@ async def test_one_that_does_not_start_in_time_is_rolled_back_too(stream):
 async def test_the_time_of_the_task_ends_the_task_and_not_the_stream(stream):
     await stream.ensure()
     outcome = await ended(stream.tend(deadlines=Deadlines(execute_until=0.0)))
-    with pytest.raises(exceptions.ExecutionTimeoutError, match="left as it is"):
+    with pytest.raises(exceptions.ExecutionTimeoutError, match="not healthy within execution_timeout"):
         await stream.conclude(outcome, roll_back=False)
     assert await stream.operator.live() == [NAME]
 
