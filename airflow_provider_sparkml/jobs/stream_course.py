@@ -215,9 +215,8 @@ class _Course:
         """Wait until the version in force is healthy; ``None``: the version before it is in force now, go on."""
         plan = self.plan
         attempts = plan.attempts if record.start == plan.start else 0
-        until = None if plan.startup_seconds is None else record.started_at + plan.startup_seconds
-        if record.healthy:
-            until = None if plan.startup_seconds is None else max(until or 0.0, time.time() + plan.min_uptime * 2)
+        since = max(record.started_at, plan.since)
+        until = None if plan.startup_seconds is None else since + plan.startup_seconds
         starting = _Starting(self.hub, record, plan, attempts)
         outcome = await self._wait(starting, replace(self.resource, read=starting.read), until)
         if outcome.verdict.phase is Phase.SUCCEEDED:

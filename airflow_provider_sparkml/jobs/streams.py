@@ -306,6 +306,7 @@ class Plan:
     :param roll_back: whether the version before comes back into force otherwise.
     :param start: the start that the task has found.
     :param attempts: the attempts of that start that do not count: they were before this task.
+    :param since: epoch seconds at which the task came; a stream that has been there for long has its time from then.
     """
 
     min_uptime: float = 30.0
@@ -314,6 +315,7 @@ class Plan:
     roll_back: bool = True
     start: int = 1
     attempts: int = 0
+    since: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-safe dict; ``Plan(**data)`` is its inverse."""

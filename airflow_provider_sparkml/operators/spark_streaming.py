@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -99,6 +100,7 @@ class _StartsStream(DeferringOperator):
             start=record.start if record else 1,
             # The run that goes on is none of this task's restarts, nor are those before it.
             attempts=max(0, attempts_of(submission.obj) - 1) if record and record.healthy else 0,
+            since=time.time(),
         )
         # What a kill leaves alone is decided here, not by who has created the object.
         return replace(submission, adopted=not self.stop_on_kill)

@@ -17,7 +17,7 @@ from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
 from airflow_provider_sparkml.resources.spark_stream import START, STOP, Record, prepare
-from tests.integration.jobs.conftest import now, pi
+from tests.integration.jobs.conftest import limited_client, now, pi
 
 QUICK = Plan(min_uptime=0.05, startup_seconds=20)
 NAME = "clicks"
@@ -357,6 +357,35 @@ async def test_a_stop_that_takes_too_long_deletes(stream):
     await ask_to_stop(stream.airflow, NAME, stream.namespace, 0.3, stream.told)
     assert (await conclude_stop(stream.airflow, await ended(stream.stopping())))["stopped"] == "deleted"
     assert await stream.operator.live() == []
+
+
+async def test_a_driver_that_may_not_be_asked_is_ended_by_the_operator(stream, api_server, client, namespace):
+    await stream.healthy()
+    verbs = ["get", "list", "watch", "patch"]
+    async with limited_client(api_server, client, namespace, verbs) as limited:
+        stream.airflow, stream.hub = limited, WatchHub(limited)
+        await ask_to_stop(limited, NAME, namespace, 20, stream.told)
+        task = stream.stopping()
+        async with asyncio.timeout(20):
+            while not (await stream.get())["spec"].get("suspend"):
+                await asyncio.sleep(0.02)
+        assert "cannot be asked to stop" in stream.told.text
+        assert "verb `patch` on pods" in stream.told.text
+        await stream.operator.write(NAME, "SUSPENDED", submissionID="s1")
+        assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+        await stream.hub.close()
+
+
+async def test_a_stream_that_has_been_there_for_long_has_its_time_from_when_the_task_came(stream):
+    await stream.healthy()
+    await stream.operator.write(NAME, "PENDING_RERUN", submissionID="s1", executionAttempts=3)
+    record = await stream.record()
+    late = Plan(startup_seconds=0.2, since=record.started_at + 3600, min_uptime=0.05, attempts=3)
+    task = stream.tend(late)
+    await asyncio.sleep(0.5)
+    assert not task.done()
+    await stream.runs("s2", attempt=4)
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
 
 
 async def test_there_is_nothing_to_stop_where_there_is_no_stream(stream):
