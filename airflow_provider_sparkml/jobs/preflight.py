@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
 
 SPARK = "SparkApplication"
-OPERATOR_GROUP = "sparkoperator.k8s.io"
 SPARK_ACCOUNT = "spark"
 DRIVER_ROLE = ROLES / "driver.yaml"
 _PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
@@ -55,11 +54,16 @@ def check_wanted(kinds: Iterable[str]) -> tuple[str, ...]:
 
     :raises InvalidManifestError: it does not.
     """
-    known = sorted({resource.api.kind for resource in known_resources()})
+    known = sorted({_name(resource) for resource in known_resources()})
     for kind in kinds:
         if kind not in known:
             raise InvalidManifestError(f"kinds has {kind!r}: give some of {', '.join(known)}")
     return tuple(kinds)
+
+
+def _name(resource: Resource) -> str:
+    """Return what ``kinds`` calls a kind: of the two kinds of SparkApplication the word alone means Kubeflow's."""
+    return resource.api.full_name if resource.api.group == "spark.apache.org" else resource.api.kind
 
 
 async def preflight(client: KubernetesClient, wanted: Wanted) -> list[Finding]:
@@ -73,8 +77,8 @@ async def preflight(client: KubernetesClient, wanted: Wanted) -> list[Finding]:
     try:
         kinds, served = await check_kinds(client, wanted)
         findings = [server, *kinds]
-        needed = [resource for resource in served if resource.api.kind in wanted.kinds]
-        if any(resource.api.group == OPERATOR_GROUP for resource in needed):
+        needed = [resource for resource in served if _name(resource) in wanted.kinds]
+        if any(_name(resource) == SPARK for resource in needed):
             findings += await check_spark_operator(client, version, wanted.namespace)
         namespace = await check_namespace(client, wanted.namespace)
         findings.append(namespace)
@@ -106,7 +110,7 @@ async def check_kinds(client: KubernetesClient, wanted: Wanted) -> tuple[list[Fi
     """Return which of the kinds that this package knows are served, in its versions, and their descriptions."""
     by_kind: dict[str, list[Resource]] = {}
     for resource in known_resources():
-        by_kind.setdefault(resource.api.kind, []).append(resource)
+        by_kind.setdefault(_name(resource), []).append(resource)
     groups = {each["name"]: [v["version"] for v in each["versions"]] for each in await _groups(client)}
     findings, served, absent = [], [], []
     for kind, versions in sorted(by_kind.items()):
@@ -140,7 +144,7 @@ async def _serves(client: KubernetesClient, groups: Mapping[str, list[str]], api
 
 def _missing(versions: list[Resource], groups: Mapping[str, list[str]], namespace: str) -> Finding:
     """Return the finding for a kind that is needed and not served."""
-    api = versions[-1].api  # the default of the operators
+    api = versions[0].api
     needs = " or ".join(each.api.api_version for each in versions)
     there = [f"{api.group}/{version}" for version in groups.get(api.group, ())]
     detail = f"not served: this package speaks {needs}; the cluster has {', '.join(there) or f'no {api.group}'}"

@@ -41,6 +41,7 @@ async def test_all_is_well(client, namespace, account):
     assert [each for each in found.values() if each.status is Status.FAILED] == []
     assert "version v1." in found["API server"].detail
     assert found["SparkApplication"].detail == "sparkoperator.k8s.io/v1beta2"
+    assert found["sparkapplications.spark.apache.org"].detail == "spark.apache.org/v1"
     assert found[APPS].status is Status.OK
     assert found["right: deployments.apps"].status is Status.OK
     assert found["service account"].status is Status.OK
