@@ -12,7 +12,7 @@ from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.stream_course import conclude, conclude_stop, tend, until_stopped
 from airflow_provider_sparkml.jobs.stream_health import Expected, observe
-from airflow_provider_sparkml.jobs.streams import Plan, Wanted, ask_to_stop, ensure, let_go, restore
+from airflow_provider_sparkml.jobs.streams import Plan, Wanted, amend, ask_to_stop, ensure, let_go, restore
 from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
@@ -386,6 +386,27 @@ async def test_a_stream_that_has_been_there_for_long_has_its_time_from_when_the_
     assert not task.done()
     await stream.runs("s2", attempt=4)
     assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+
+
+async def test_ten_tasks_at_once_create_one_stream(stream):
+    submissions = await asyncio.gather(*(stream.ensure(by=f"chain-{number}") for number in range(10)))
+    assert len({submission.ref.uid for submission in submissions}) == 1
+    assert sum(not submission.adopted for submission in submissions) == 1
+    assert (await stream.record()).start == 1
+
+
+async def test_a_decision_is_made_again_when_the_object_has_changed_since(stream):
+    await stream.healthy()
+    stale = await stream.get()
+    await stream.runs("s2", attempt=2)
+    seen = []
+
+    def decide(obj, record):
+        seen.append(obj["status"]["submissionID"])
+        return record, None
+
+    await amend(stream.airflow, stale, decide)
+    assert seen == ["s1", "s2"]
 
 
 async def test_there_is_nothing_to_stop_where_there_is_no_stream(stream):
