@@ -55,6 +55,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_sparkml.operators.cleanup",
                     "airflow_provider_sparkml.operators.spark",
                     "airflow_provider_sparkml.operators.spark_client",
+                    "airflow_provider_sparkml.operators.spark_scheduled",
                     "airflow_provider_sparkml.operators.spark_streaming",
                 ],
             },
@@ -99,6 +100,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Spark on Kubernetes",
                 "python-modules": [
                     "airflow_provider_sparkml.sensors.spark",
+                    "airflow_provider_sparkml.sensors.spark_scheduled",
                     "airflow_provider_sparkml.sensors.spark_streaming",
                 ],
             },
@@ -136,6 +138,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_sparkml.triggers.events",
                     "airflow_provider_sparkml.triggers.spark",
                     "airflow_provider_sparkml.triggers.spark_client",
+                    "airflow_provider_sparkml.triggers.spark_scheduled",
                     "airflow_provider_sparkml.triggers.spark_streaming",
                 ],
             },

@@ -55,8 +55,26 @@ async def deploy(
     manifest = resource.normalize(manifest)
     check(resource, manifest, namespace)
     name = manifest["metadata"]["name"]
-    existing = await _existing(client, resource, name, namespace)
+    existing = await find_ours(client, resource, name, namespace)
     wanted = build_service_manifest(resource, manifest, namespace, existing, created_by)
+    return await put(client, resource, wanted, existing, created_by=created_by, log=log)
+
+
+async def put(
+    client: KubernetesClient,
+    resource: Resource,
+    wanted: Manifest,
+    existing: Manifest | None,
+    *,
+    created_by: str,
+    log: JobLog,
+) -> Submission:
+    """Apply a manifest that is checked and marked.
+
+    :param existing: what :func:`find_ours` has found.
+    :raises ConflictError: somebody else owns a field of it; the message names it, and how to take it over.
+    """
+    namespace = wanted["metadata"]["namespace"]
     try:
         with explained("patch", resource.api, namespace):
             obj = await client.apply(resource.api, wanted, namespace, field_manager=FIELD_MANAGER)
@@ -158,7 +176,7 @@ def _superseded(resource: Resource, existing: Manifest | None, version: str) -> 
     return signature(verdict) if verdict.phase is Phase.FAILED else ""
 
 
-async def _existing(client: KubernetesClient, resource: Resource, name: str, namespace: str) -> Manifest | None:
+async def find_ours(client: KubernetesClient, resource: Resource, name: str, namespace: str) -> Manifest | None:
     """Return the object of that name if it is ours to change, ``None`` when there is none."""
     api = resource.api
     try:
@@ -188,4 +206,13 @@ def _what_happened(before: Manifest | None, after: Manifest) -> str:
     return "Nothing to change in" if same else "Changed"
 
 
-__all__ = ["CREATED_BY", "FIELD_MANAGER", "build_service_manifest", "deploy", "finish_deploy", "has_created"]
+__all__ = [
+    "CREATED_BY",
+    "FIELD_MANAGER",
+    "build_service_manifest",
+    "deploy",
+    "find_ours",
+    "finish_deploy",
+    "has_created",
+    "put",
+]

@@ -92,6 +92,9 @@ def rights_of(resource: Resource) -> tuple[Right, ...]:
     if resource.api.kind == "InferenceService":
         applied = Right(resource.api, ("create", "get", "list", "patch", "delete"), ("watch",), _SLOW)
         return (applied, ROLLOUT, KNATIVE)
+    if resource.api.kind == "ScheduledSparkApplication":
+        applied = Right(resource.api, ("create", "get", "list", "patch", "delete"), ("watch",), _SLOW)
+        return (applied, Right(resource.api, ("patch",), subresource="status"))
     loss = f"{_SLOW} (watch); a retry may take the outcome of a job that was kept once more (patch)"
     job = Right(resource.api, ("create", "get", "list", "delete"), ("watch", "patch"), loss)
     if resource.api.kind in ("Job", "Pod"):

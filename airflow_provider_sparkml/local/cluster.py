@@ -26,6 +26,7 @@ from airflow_provider_sparkml.local.controllers.kubeflow_v1 import training_cont
 from airflow_provider_sparkml.local.controllers.mpijobs import mpi_job_controller
 from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
 from airflow_provider_sparkml.local.controllers.runtime import run_controllers
+from airflow_provider_sparkml.local.controllers.scheduled import scheduled_controller
 from airflow_provider_sparkml.local.controllers.services import ServiceProxy
 from airflow_provider_sparkml.local.controllers.serving import serving_controller
 from airflow_provider_sparkml.local.controllers.spark import SparkController
@@ -175,6 +176,7 @@ async def _parts(
         train_job_controller(client),
         trial_controller(client),
         experiment_controller(client),
+        scheduled_controller(client),
     )
 
     async def run() -> None:

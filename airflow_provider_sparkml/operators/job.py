@@ -183,9 +183,9 @@ class JobOperator(DeferringOperator):
         result = await finish(cluster.client, self.resource, outcome, on_finish=self.on_finish, log=self.log)
         return result | {"checkpoint_uri": self.checkpoint_uri} if self.checkpoint_uri else result
 
-    def manifest(self) -> Manifest:
-        """Return the manifest that the rendered fields give, with the queue's label."""
-        manifest = super().manifest()
+    def labelled(self, manifest: Manifest) -> Manifest:
+        """Add this task's labels and the queue's to a manifest, and return it."""
+        manifest = super().labelled(manifest)
         if self.queue_name:
             metadata = manifest.setdefault("metadata", {})
             metadata["labels"] = {**(metadata.get("labels") or {}), QUEUE_LABEL: self.queue_name}

@@ -281,6 +281,10 @@ _REGISTRY: dict[tuple[str, str], Resource] = {}
 # Where each kind is described; the module is imported when its kind is first asked for.
 _MODULES = {
     ("sparkoperator.k8s.io/v1beta2", "SparkApplication"): "airflow_provider_sparkml.resources.spark",
+    (
+        "sparkoperator.k8s.io/v1beta2",
+        "ScheduledSparkApplication",
+    ): "airflow_provider_sparkml.resources.spark_scheduled",
     ("spark.apache.org/v1", "SparkApplication"): "airflow_provider_sparkml.resources.spark_apache",
     ("serving.kserve.io/v1beta1", "InferenceService"): "airflow_provider_sparkml.resources.serving",
     ("kubeflow.org/v2beta1", "MPIJob"): "airflow_provider_sparkml.resources.mpi",

@@ -119,6 +119,10 @@ class JobSensor(BaseSensorOperator):
     async def prepare(self, cluster: Cluster) -> None:
         """Find out what has to be asked of the cluster before anything else."""
 
+    async def name_in(self, cluster: Cluster, namespace: str) -> str | None:
+        """Return the job's name; ``None`` while it has none."""
+        return self._name
+
     async def namespace_in(self, cluster: Cluster) -> str:
         """Return where the job is."""
         return self.namespace or await cluster.default_namespace()
@@ -157,8 +161,11 @@ class JobSensor(BaseSensorOperator):
         from airflow_provider_sparkml.jobs.advice import explained
 
         try:
+            name = await self.name_in(cluster, namespace)
+            if name is None:
+                return None
             with explained("get", self.resource.api, namespace):
-                return await cluster.client.get(self.resource.api, self._name, namespace)
+                return await cluster.client.get(self.resource.api, name, namespace)
         except (NamespaceNotFoundError, ResourceTypeNotFoundError):
             raise
         except NotFoundError:

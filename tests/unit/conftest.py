@@ -149,6 +149,12 @@ def applications(api_server: Any, namespace: str) -> Objects:
 
 
 @pytest.fixture
+def schedules(api_server: Any, namespace: str) -> Objects:
+    """The ScheduledSparkApplications of this test's namespace; nobody but the test acts on them."""
+    return Objects(api_server, f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/scheduledsparkapplications")
+
+
+@pytest.fixture
 def services(api_server: Any, namespace: str) -> Objects:
     """The InferenceServices of this test's namespace; nobody but the test acts on them."""
     return Objects(api_server, f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices")

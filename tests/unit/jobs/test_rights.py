@@ -37,7 +37,8 @@ def of_kinds(*kinds: str) -> list[Right]:
 EXPECTED: dict[str, list[Right]] = {
     "airflow": [*rights_of(SPARK_APPLICATION), *SHARED_RIGHTS, KUEUE],
     "spark_apache": [*rights_of(APACHE_SPARK_APPLICATION)],
-    "training": of_kinds("!", "SparkApplication", "InferenceService"),
+    "spark_scheduled": of_kinds("ScheduledSparkApplication"),
+    "training": of_kinds("!", "SparkApplication", "ScheduledSparkApplication", "InferenceService"),
     "serving": of_kinds("InferenceService"),
     "preflight": [*PREFLIGHT_RIGHTS],
     "cleanup": [*CLEANUP_RIGHTS],
