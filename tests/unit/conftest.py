@@ -155,6 +155,12 @@ def schedules(api_server: Any, namespace: str) -> Objects:
 
 
 @pytest.fixture
+def connects(api_server: Any, namespace: str) -> Objects:
+    """The SparkConnects of this test's namespace; nobody but the test acts on them."""
+    return Objects(api_server, f"/apis/sparkoperator.k8s.io/v1alpha1/namespaces/{namespace}/sparkconnects")
+
+
+@pytest.fixture
 def services(api_server: Any, namespace: str) -> Objects:
     """The InferenceServices of this test's namespace; nobody but the test acts on them."""
     return Objects(api_server, f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices")

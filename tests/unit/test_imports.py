@@ -47,6 +47,10 @@ PUBLIC = {
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.spark_client": {"SparkClientModeOperator"},
+    "airflow_provider_sparkml.operators.spark_connect": {
+        "SparkConnectServerOperator",
+        "SparkConnectServerStopOperator",
+    },
     "airflow_provider_sparkml.operators.spark_scheduled": {
         "ScheduledSparkApplicationOperator",
         "ScheduledSparkApplicationResumeOperator",
@@ -91,6 +95,7 @@ PUBLIC = {
         "SparkApplicationTrigger",
     },
     "airflow_provider_sparkml.triggers.spark_client": {"SparkClientModeTrigger"},
+    "airflow_provider_sparkml.triggers.spark_connect": {"SparkConnectServerTrigger"},
     "airflow_provider_sparkml.triggers.spark_scheduled": {
         "ScheduledSparkApplicationSensorTrigger",
         "ScheduledSparkApplicationTrigger",
