@@ -38,19 +38,23 @@ class SparkConnectServerOperator(JobOperator):
 
     .. code-block:: python
 
+        from airflow.sdk import DAG
         from airflow_provider_sparkml.operators.spark_connect import (
             SparkConnectServerOperator,
             SparkConnectServerStopOperator,
         )
         from airflow_provider_sparkml.resources.spark_connect import SparkConnectServer
 
-        start = SparkConnectServerOperator(
-            task_id="start",
-            server=SparkConnectServer(
-                image="example.com/spark:1", spark_version="4.3.0", service_account="spark"
-            ),
-        )
-        stop = SparkConnectServerStopOperator(task_id="stop", server=start.output).as_teardown(setups=start)
+        with DAG("connect", schedule=None):
+            start = SparkConnectServerOperator(
+                task_id="start",
+                server=SparkConnectServer(
+                    image="example.com/spark:1", spark_version="4.3.0", service_account="spark"
+                ),
+            )
+            stop = SparkConnectServerStopOperator(task_id="stop", server=start.output)
+            with stop.as_teardown(setups=start):
+                ...  # tasks that use start.output["url"]
     """
 
     template_fields = ("server", *(field for field in JobOperator.template_fields if field != "job"))
