@@ -149,9 +149,10 @@ def test_a_missing_crd_is_an_error_at_once(
     from dataclasses import replace
 
     missing = replace(SPARK_APPLICATION, api=replace(SPARK_APPLICATION.api, group="no.such.group"))
+    waiting = sensor(deferrable=deferrable)
     monkeypatch.setattr(SparkApplicationSensorTrigger, "resource", missing)
     with pytest.raises(ResourceTypeNotFoundError):
-        sensor(deferrable=deferrable).execute(task_context())
+        waiting.execute(task_context())
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
