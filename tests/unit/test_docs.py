@@ -282,5 +282,5 @@ def test_every_row_of_the_coverage_leads_to_code_and_evidence() -> None:
     for cells in rows:
         assert len(cells) == 4, cells
         asks_nothing = re.match(r" (nothing to do|the rows) ", cells[2].replace(":", " "))
-        assert asks_nothing if cells[3].strip() == "–" else NAMED_TEST.search(cells[3]), f"{cells[0]} names no test"
+        assert asks_nothing if cells[3].strip() == "-" else NAMED_TEST.search(cells[3]), f"{cells[0]} names no test"
     assert [path for path in NAMED_PATH.findall(text) if not (ROOT / path).exists()] == []
