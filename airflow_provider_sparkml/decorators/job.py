@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class _JobTask(DecoratedOperator, JobOperator):
     """Calls the function when the task runs, and takes what it returns for the operator's manifest.
 
-    :param python_callable: returns a builder's object, a mapping, a path or YAML text; templates in it are rendered.
+    :param python_callable: returns a builder's object, a mapping, an absolute path or YAML text; templates in it are
+        not rendered, since the function has the context.
     :param op_args: its positional arguments. Templated.
     :param op_kwargs: its keyword arguments. Templated.
     """
@@ -47,11 +48,8 @@ class _JobTask(DecoratedOperator, JobOperator):
                 f"{self.python_callable.__name__} returned None: let it return the manifest of the "
                 f"{self.resource.api.kind}, as a builder's object, a mapping, a path or YAML text"
             )
+        # Not rendered: what a run's parameters say would be taken for a template, which may read any Variable.
         setattr(self, self.manifest_field, self.plain(manifest))
-        self.template_ext = type(self).template_ext
-        self.only_a_path_is_a_file()
-        self.resolve_template_files()
-        self.render_template_fields(context)
         return super().execute(context)
 
     def execute_complete(

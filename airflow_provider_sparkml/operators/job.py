@@ -107,6 +107,7 @@ class JobOperator(DeferringOperator):
         if retry_owner == "operator":
             self.retry_policy = OperatorRetryPolicy(self.retry_policy)
         self._history: History | None = None
+        self._job_namespace = ""
         self.only_a_path_is_a_file()
 
     def execute(self, context: Context) -> Any:
@@ -122,7 +123,9 @@ class JobOperator(DeferringOperator):
     ) -> dict[str, Any]:
         """Conclude what the trigger has waited for."""
         conclude = functools.partial(super().execute_complete, context, event, trigger)
-        self._history_of(context).job = str(((trigger or {}).get("ref") or {}).get("name") or "")
+        ref = (trigger or {}).get("ref") or {}
+        self._history_of(context).job = str(ref.get("name") or "")
+        self._job_namespace = str(ref.get("namespace") or "")
         return self._recorded(context, conclude)
 
     def _history_of(self, context: Context) -> History:
@@ -149,7 +152,7 @@ class JobOperator(DeferringOperator):
             manifest = self.resource.without_retries(self.resource.normalize(manifest))
         for warning in self.resource.lint(manifest):
             self.log.warning("%s", warning)
-        namespace = await self.namespace_of(cluster, manifest)
+        self._job_namespace = namespace = await self.namespace_of(cluster, manifest)
         if identity.max_tries != self.retries:
             await self._delete_orphans(cluster, identity, namespace)
         submission = await submit(
@@ -217,7 +220,7 @@ class JobOperator(DeferringOperator):
     async def abandon(self, cluster: Cluster, context: Context) -> None:
         """Delete this task's job, wherever it was broken off; one that has succeeded is left for a retry to take."""
         identity = task_identity(context)
-        namespace = await self.namespace_of(cluster, self.manifest())
+        namespace = self._job_namespace or await self.namespace_of(cluster, self.manifest())
         for item in await self._items(cluster, namespace, naming.selector(identity)):
             if naming.is_ours(item, identity) and self.resource.read(item).phase is not Phase.SUCCEEDED:
                 await self._kill(cluster, item)

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_sparkml.decorators import job as job_decorators
-from airflow_provider_sparkml.exceptions import InvalidManifestError
+from airflow_provider_sparkml.exceptions import InvalidManifestError, TriggerError
 from airflow_provider_sparkml.get_provider_info import get_provider_info
 from airflow_provider_sparkml.jobs.outcome import Outcome
 from airflow_provider_sparkml.operators.job import JobOperator
@@ -46,17 +46,18 @@ def deferred(made: JobOperator, context: Any) -> Any:
 def test_the_function_says_what_to_run(applications: Objects, task_context: Any) -> None:
     @task.spark_application(on_finish="keep", labels={"team": "a"})
     def train(rows: int, params: Any = None, *, word: str = "") -> SparkApplication:
-        return application(str(rows + 1), word, "{{ ti.dag_id }}")
+        return application(str(rows + 1), word)
 
-    made = operator(train, 6, word="x")
+    # As a run's parameter would be: Airflow has rendered the arguments, and what they say is no template.
+    made = operator(train, 6, word="{{ var.value.secret }}")
     assert (made.task_id, made.task_type, made.operator_name) == (
         *("train", "_SparkApplicationTask", "@task.spark_application"),
     )
     trigger = deferred(made, task_context())
     created = applications.one()
-    assert created["spec"]["arguments"] == ["7", "x", "d"], "templates in it are rendered"
+    assert created["spec"]["arguments"] == ["7", "{{ var.value.secret }}"]
     assert created["metadata"]["labels"]["team"] == "a"
-    assert made.application["spec"]["arguments"] == ["7", "x", "d"], "what Airflow shows as rendered"
+    assert made.application["spec"]["arguments"][0] == "7", "what Airflow shows as rendered"
 
     applications.set_state(created["metadata"]["name"], "COMPLETED")
     obj = applications.one()
@@ -69,12 +70,26 @@ def test_the_function_says_what_to_run(applications: Objects, task_context: Any)
 
 
 @cluster
+def test_a_wait_that_broke_for_good_leaves_no_job(applications: Objects, task_context: Any) -> None:
+    @task.spark_application
+    def train() -> SparkApplication:
+        return application()
+
+    context = task_context(max_tries=0)
+    kwargs = deferred(operator(train), context).kwargs["trigger"]
+    broken = {"error": {"type": "TriggerError", "message": "the wait broke off"}, "trigger": kwargs}
+    with pytest.raises(TriggerError):
+        operator(train).execute_complete(context, broken, trigger=kwargs)
+    assert applications.all() == []
+
+
+@cluster
 def test_it_may_return_a_file(applications: Objects, task_context: Any, tmp_path: Path) -> None:
     file = tmp_path / "app.yaml"
     file.write_text(
         "apiVersion: sparkoperator.k8s.io/v1beta2\nkind: SparkApplication\n"
         "spec: {type: Python, mode: cluster, image: 'i:1', sparkVersion: 4.3.0, mainApplicationFile: 'local:///a.py',\n"
-        "  arguments: ['{{ ti.dag_id }}'], driver: {}, executor: {}}\n"
+        "  arguments: [a], driver: {}, executor: {}}\n"
     )
 
     @task.spark_application
@@ -82,7 +97,7 @@ def test_it_may_return_a_file(applications: Objects, task_context: Any, tmp_path
         return file
 
     deferred(operator(train), task_context())
-    assert applications.one()["spec"]["arguments"] == ["d"]
+    assert applications.one()["spec"]["arguments"] == ["a"]
 
 
 @cluster
