@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,6 +19,8 @@ from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
 from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, Verdict
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from airflow.sdk.execution_time.context import AssetStateStoreAccessors
     from airflow.triggers.shared_stream import AdvanceItem
@@ -28,6 +31,8 @@ KEY = "sparkml_ended"
 OVERLAP_SECONDS = 600.0
 """How far behind the newest known end an end may have come that is told of later: clocks differ, controllers lag."""
 RETRY_SECONDS = 60.0
+MOST_UNKNOWN = 1000
+"""How many ends are kept whose time is not known."""
 UNKNOWN = 0.0
 """When a job ended whose status does not say it."""
 
@@ -107,13 +112,15 @@ class JobEventTrigger(BaseEventTrigger):
         """Do the same without Airflow's streams, which know what was stored: an event counts as soon as it is taken."""
         producer = self.create_shared_stream_producer(self.serialize()[1])
 
-        async def batches() -> AsyncIterator[_Batch]:
-            async for batch, _ in producer.open_stream():
-                yield batch
-                await batch.stored()
+        async def batches() -> AsyncGenerator[_Batch, None]:
+            async with aclosing(producer.open_stream()) as stream:
+                async for batch, _ in stream:
+                    yield batch
+                    await batch.stored()
 
-        async for event in self.filter_shared_stream(batches()):
-            yield event
+        async with aclosing(batches()) as stream:
+            async for event in self.filter_shared_stream(stream):
+                yield event
 
     def wants(self, obj: Manifest, verdict: Verdict) -> bool:
         """Whether a job that has ended is one of those that count."""
@@ -193,7 +200,7 @@ class _Ends(SharedStreamProducer):
     def __init__(self, trigger: JobEventTrigger) -> None:
         self._trigger = trigger
 
-    async def open_stream(self) -> AsyncIterator[tuple[_Batch, _Batch]]:
+    async def open_stream(self) -> AsyncGenerator[tuple[_Batch, _Batch], None]:
         """Yield batches for ever; what the API server refuses is asked for again later, since a watcher has no task."""
         from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -242,13 +249,19 @@ class _Memory:
         memory = cls(store, float(int(time.time())))  # Kubernetes tells times in whole seconds
         if store is None:
             return memory
-        try:
-            state: Any = await store.aget(KEY)
-        except ValueError:
-            # Airflow gives one trigger to all assets whose watchers are alike, and then no asset's state is its own.
-            log.warning("Several assets share this watcher: a restart of the triggerer may repeat or miss an event")
-            memory.store = None
-            return memory
+        state: Any = None
+        while True:
+            try:
+                state = await store.aget(KEY)
+                break
+            except ValueError:
+                # Airflow gives one trigger to all assets whose watchers are alike; then no asset's state is its own.
+                log.warning("Several assets share this watcher: a restart of the triggerer may repeat or miss an event")
+                memory.store = None
+                return memory
+            except Exception as error:  # noqa: BLE001 - whatever Airflow's API says, a watcher has no task to fail
+                log.error("The asset's state could not be read, trying again in %g s: %s", RETRY_SECONDS, error)
+                await asyncio.sleep(RETRY_SECONDS)
         if isinstance(state, dict):
             memory.since, memory.kept = float(state["since"]), dict(state["kept"])
             memory.noted = dict(memory.kept)
@@ -274,15 +287,22 @@ class _Memory:
     async def keep(self, told: Mapping[str, float]) -> None:
         """Store that these are events now; those long past are covered by a later ``since``."""
         self.kept |= told
-        self.since = max([self.since, *(ended - OVERLAP_SECONDS for ended in self.kept.values())])
+        newest = max(self.kept.values(), default=UNKNOWN)
+        # A clock that is ahead must not hide what ends before its time.
+        self.since = max(self.since, min(newest, time.time()) - OVERLAP_SECONDS)
         self.kept, self.noted = self._recent(self.kept), self._recent(self.noted)
-        if self.store is not None:
-            state: Any = {"since": self.since, "kept": self.kept}
+        if self.store is None:
+            return
+        state: Any = {"since": self.since, "kept": self.kept}
+        try:
             await self.store.aset(KEY, state)
+        except Exception as error:  # noqa: BLE001 - whatever Airflow's API says: the next end is kept with this one
+            log.warning("What was told could not be kept: a restart now would repeat it: %s", error)
 
     def _recent(self, ends: Mapping[str, float]) -> dict[str, float]:
         """Return those that ``since`` does not cover."""
-        return {key: ended for key, ended in ends.items() if ended == UNKNOWN or ended >= self.since}
+        unknown = [key for key, ended in ends.items() if ended == UNKNOWN][-MOST_UNKNOWN:]
+        return {key: ended for key, ended in ends.items() if ended >= self.since} | dict.fromkeys(unknown, UNKNOWN)
 
 
 def _end_of(verdict: Verdict) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
 
-from airflow_provider_sparkml.exceptions import InvalidManifestError
+from airflow_provider_sparkml.exceptions import InvalidConnectionError, InvalidManifestError
+from airflow_provider_sparkml.resources.base import Phase, Verdict
 from airflow_provider_sparkml.triggers import events
 from airflow_provider_sparkml.triggers.events import SparkApplicationEventTrigger
 from tests.unit.conftest import Objects
@@ -153,7 +154,7 @@ async def test_what_is_refused_is_asked_for_again(
         nonlocal failed
         if not failed:
             failed = True
-            raise events.InvalidConnectionError("connection 'x': no such kubeconfig yet")
+            raise InvalidConnectionError("connection 'x': no such kubeconfig yet")
         return working(self)
 
     monkeypatch.setattr(events.KubernetesApiHook, "connect", connect)
@@ -209,13 +210,49 @@ async def test_several_assets_have_no_memory_of_their_own(
         assert (await waiting)["name"] == "a"
 
 
-async def test_memory_does_not_grow_for_ever() -> None:
+async def test_memory_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store()
     memory = await events._Memory.load(store, None)  # type: ignore[arg-type]
     begin = memory.since
+    monkeypatch.setattr(events.time, "time", lambda: begin + 4999)
     await memory.keep({f"k{number}": begin + number for number in range(5000)})
     assert memory.since == begin + 4999 - events.OVERLAP_SECONDS
     assert len(store.values[events.KEY]["kept"]) == events.OVERLAP_SECONDS + 1
+    # The status of these does not say when they ended.
+    await memory.keep({f"u{number}": events.UNKNOWN for number in range(events.MOST_UNKNOWN + 5)})
+    assert len(store.values[events.KEY]["kept"]) == events.OVERLAP_SECONDS + 1 + events.MOST_UNKNOWN
+    assert f"u{events.MOST_UNKNOWN + 4}" in memory.kept
+
+
+async def test_a_clock_that_is_ahead_hides_nothing() -> None:
+    memory = await events._Memory.load(Store(), None)  # type: ignore[arg-type]
+    await memory.keep({"ahead": memory.since + 7200})
+    soon = Verdict(Phase.SUCCEEDED, finished_at=ended())
+    assert memory.is_new("next", soon)
+
+
+async def test_a_store_that_is_away_does_not_end_the_watcher(
+    applications: Objects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(events, "RETRY_SECONDS", 0.05)
+    store = Store()
+    fails = iter([True, True])
+
+    async def away(*args: Any) -> Any:
+        if next(fails, False):
+            raise RuntimeError("Airflow's API is away")
+        return await Store.aget(store, *args)
+
+    monkeypatch.setattr(store, "aget", away)
+    create(applications, "a")
+    async with watching(store) as stream:
+        waiting = asyncio.ensure_future(first(stream))
+        await begun(store)
+        monkeypatch.setattr(store, "aset", away)  # nothing can be kept any more
+        fails = iter([True] * 9)
+        await asyncio.to_thread(end, applications, "a")
+        assert (await waiting)["name"] == "a"
+    assert "could not be read, trying again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("phases", [[], "SUCCEEDED", ["COMPLETED"]])
