@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 # What has these fields is a container, or is like one: a SparkApplication's role, a TrainJob's trainer.
@@ -60,11 +61,19 @@ def parts(value: Any, path: str = "spec") -> Iterator[Part]:
 
 
 def confs(value: Any, path: str = "spec") -> Iterator[Part]:
-    """Yield all Spark properties below a value: the mappings named ``sparkConf``."""
+    """Yield all Spark properties below a value: the mappings named ``sparkConf``, and ``--conf`` in arguments."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key == "sparkConf" and isinstance(item, Mapping):
                 yield Part(f"{path}.{key}", item)
+            elif key in ("command", "args") and isinstance(item, list):
+                pairs = [
+                    str(after).partition("=")
+                    for word, after in pairwise(item)
+                    if word in ("--conf", "-c") and "=" in str(after)
+                ]
+                if pairs:
+                    yield Part(f"{path}.{key}", {name: said for name, _, said in pairs})
             elif key not in _OPAQUE:
                 yield from confs(item, f"{path}.{key}")
     elif isinstance(value, list):

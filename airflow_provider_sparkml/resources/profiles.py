@@ -25,6 +25,8 @@ _RELATIVE = re.compile(r"(?![-/])[\w.@+/\-]+\.(?:py|pyc|jar|sh|[rR]|scala|whl|eg
 _LOCAL = "local://"
 _SEARCH_PATHS = ("PYTHONPATH", "CLASSPATH", "SPARK_DIST_CLASSPATH", "SPARK_EXTRA_CLASSPATH")
 _CLASS_PATHS = ("spark.driver.extraClassPath", "spark.executor.extraClassPath")
+_IMAGE_CONFS = tuple(f"spark.kubernetes.{role}container.image" for role in ("", "driver.", "executor."))
+_CONF_MOUNT = re.compile(r"spark\.kubernetes\.(driver|executor)\.volumes\.[^.]+\.[^.]+\.mount\.path")
 _FETCHED_CONFS = ("spark.jars", "spark.jars.packages", "spark.submit.pyFiles", "spark.archives")
 _PARAM = re.compile(r"\bparams(?:\.(\w+)|\[['\"]([^'\"]+)['\"]\])")
 _ENV_CONFS = ("spark.kubernetes.driverEnv.", "spark.executorEnv.")
@@ -98,9 +100,11 @@ def production_faults(manifest: Manifest) -> Iterator[str]:
     """
     spec = manifest.get("spec")
     for part in parts(spec):
-        yield from _image_faults(part)
+        yield from _image_faults(part.value.get("image"), f"{part.path}.image")
     yield from _fetched_faults(spec)
     programs = dict(_programs(spec))
+    for conf in confs(spec):
+        yield from _conf_faults(conf, programs)
     for part in parts(spec):
         for path, mount in part.entries("volumeMounts"):
             place = mount.get("mountPath")
@@ -112,8 +116,27 @@ def production_faults(manifest: Manifest) -> Iterator[str]:
                     )
 
 
-def _image_faults(part: Part) -> Iterator[str]:
-    image, field = part.value.get("image"), f"{part.path}.image"
+def _conf_faults(conf: Part, programs: Mapping[str, str]) -> Iterator[str]:
+    """Yield the Spark properties that bring in another image, another pod, or code from a volume."""
+    for key, value in conf.value.items():
+        field = f"{conf.path}[{key!r}]"
+        if key in _IMAGE_CONFS:
+            yield from _image_faults(value, field)
+        elif key.endswith(".podTemplateFile"):
+            yield (
+                f"{field} is {value!r}, a pod that nobody can check here: profile 'production' takes what the manifest "
+                "itself says; put it there"
+            )
+        elif _CONF_MOUNT.fullmatch(key) and isinstance(value, str):
+            for program, named in programs.items():
+                if _within(program, value):
+                    yield (
+                        f"{field} is {value!r}, and {named} runs {program!r} from there: profile 'production' runs "
+                        "only what is in the image; put it there, or mount the volume elsewhere"
+                    )
+
+
+def _image_faults(image: Any, field: str) -> Iterator[str]:
     if isinstance(image, str) and image and not parse_image(image, field).is_versioned:
         yield (
             f"{field} is {image!r}, which can be another image tomorrow: profile 'production' takes a version's tag "

@@ -78,6 +78,26 @@ def test_an_image_that_may_change_is_refused_in_every_kind(kind: Kind, image: st
     assert found.startswith("spec.")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("spark.kubernetes.executor.container.image", "i:latest", "is 'i:latest', which can be another image tomorrow"),
+        ("spark.kubernetes.driver.podTemplateFile", "/data/pod.yaml", "a pod that nobody can check here"),
+        ("spark.kubernetes.driver.volumes.persistentVolumeClaim.c.mount.path", "/opt", "runs '/opt/a.py' from there"),
+    ],
+)
+def test_properties_that_bring_in_another_image_or_code_are_refused(key: str, value: str, said: str) -> None:
+    application = spark(main_application_file="local:///opt/a.py", spark_conf={key: value})
+    assert said in fault(application)
+    # In client mode they are arguments.
+    driver = {"name": "d", "image": "i:1", "args": ["spark-submit", "--conf", f"{key}={value}", "/opt/a.py"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": [driver]}}
+    assert said in fault(pod)
+    assert "args['spark.executorEnv.A'] sets A" in fault(
+        {**pod, "spec": {"containers": [{**driver, "args": ["--conf", "spark.executorEnv.A=1"]}]}}, locked_env=["A"]
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.id)
 @pytest.mark.parametrize("image", ["i:1", f"i@{SHA}", f"r.example.com:5000/a/i:latest@{SHA}"])
 def test_an_image_of_one_version_is_accepted_in_every_kind(kind: Kind, image: str) -> None:
