@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import ssl
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 LABEL = "airflow-provider-sparkml/driver"
 """Label of a driver's pod: the pod's UID, so that it selects this pod alone."""
@@ -29,6 +32,8 @@ class DriverServiceError(Exception):
 @contextmanager
 def driver_service(**options: Any) -> Iterator[dict[str, str]]:
     """Give the Spark properties of :func:`prepare_driver_service`, and delete the Service at the end.
+
+    A Service that cannot be deleted is warned of: it goes with its pod, and is no reason for the program to fail.
 
     .. code-block:: python
 
@@ -46,7 +51,11 @@ def driver_service(**options: Any) -> Iterator[dict[str, str]]:
         yield conf
     finally:
         account = options.get("service_account") or SERVICE_ACCOUNT
-        _Api(Path(account)).delete("services", conf["spark.driver.host"].partition(".")[0])
+        service = conf["spark.driver.host"].partition(".")[0]
+        try:
+            _Api(Path(account)).delete("services", service)
+        except DriverServiceError as error:
+            log.warning("The Service %s stays until its pod goes: %s", service, error)
 
 
 def prepare_driver_service(
@@ -159,7 +168,7 @@ class _Api:
             connection.request(verb, where, json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()
             status, text = answer.status, answer.read().decode(errors="replace")
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise DriverServiceError(f"the API server {host} cannot be reached: {error}") from error
         finally:
             connection.close()

@@ -187,8 +187,8 @@ def mentions(api: ApiResource, obj: Manifest) -> frozenset[Mention]:
     if api is POD and labels_of(obj).get(ROLE) == "driver" and labels_of(obj).get(naming.MANAGED_BY) == naming.PREFIX:
         # In client mode the driver's pod is the job, and its application has the pod's name for an id.
         said |= set() if said else {(APP_ID, metadata["name"])}
-    if api in _GROUPS_BY_NAME:
-        # The operator takes the PodGroup of this name for the application's, and gives it no label.
+    if api in _GROUPS_BY_NAME and not labels_of(obj):
+        # The operator takes the PodGroup of this name for the application's, and gives it no label; others have some.
         said |= {(APP_NAME, match[1]) for match in [_GROUPS_BY_NAME[api].fullmatch(metadata["name"])] if match}
     if api is CONFIG_MAP:
         said |= {(APP_NAME, name) for name in _application_of_settings(obj)}

@@ -105,6 +105,16 @@ def test_the_service_goes_at_the_end_of_a_program_that_fails_and_may_be_gone_bef
     assert services(api_server, namespace) == []
 
 
+def test_a_service_that_cannot_be_deleted_fails_no_program(
+    account: Any, notebook: dict[str, Any], api_server: Any, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = account(driver_rules())
+    with driver_service(service_account=files):
+        (files / "token").write_text("no token of anybody's")
+    assert "stays until its pod goes: " in caplog.text
+    assert len(services(api_server, namespace)) == 1
+
+
 def test_a_host_that_is_called_otherwise_than_its_pod(
     account: Any, notebook: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,8 @@ LOOK_ALIKES = st.sampled_from(
         thing(leftovers.NETWORK_POLICY, "app-policy"),
         thing(leftovers.VOLCANO_POD_GROUP, "spark-app-2-pg"),
         thing(leftovers.SCHEDULER_POD_GROUP, "app-2-pg"),
+        thing(leftovers.VOLCANO_POD_GROUP, "spark-app-pg", managed_by="Helm"),
+        thing(leftovers.SCHEDULER_POD_GROUP, "app-pg", app="app"),
         thing(leftovers.INGRESS, "app-ui-ingress", app_name="App"),
         application("app-2"),
         application("app-1-2", identity=OTHERS["airflow"]),
