@@ -136,7 +136,10 @@ class Lines(logging.Handler):
 def run_job(
     kubeconfig: Path, resource: Resource, job: Any, lines: Lines, disturb: Disturb | None = None, **env: str
 ) -> Any:
-    """Run a job as a task does, and disturb it as soon as it has taken steps; return the result."""
+    """Run a job as a task does, with Airflow's rights, and disturb it as soon as it has taken steps; return the result.
+
+    :param kubeconfig: the administrator's, for who disturbs it; Airflow's is beside it.
+    """
     manifest = resource.with_env(job.to_manifest(), env)
 
     async def main() -> Any:
@@ -144,7 +147,10 @@ def run_job(
         log.addHandler(lines)
         log.setLevel(logging.INFO)
         identity = TaskIdentity("tests", "training", "train", uuid.uuid4().hex, -1, 1, 0)
-        async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
+        async with (
+            KubernetesClient(kubeconfig_file(kubeconfig.with_name("airflow-kubeconfig"))) as client,
+            KubernetesClient(kubeconfig_file(kubeconfig)) as administrator,
+        ):
             hub = WatchHub(client)
             submission = await submit(
                 client, resource, manifest, identity, namespace="default", log=log, on_finish="delete"
@@ -156,7 +162,7 @@ def run_job(
                         while "step=" not in lines.text:
                             await asyncio.sleep(0.2)
                             assert not waiting.done(), lines.text[-6000:]
-                        await disturb(client, submission.ref)
+                        await disturb(administrator, submission.ref)
                     outcome = await waiting
                 return await finish(client, resource, outcome, on_finish="delete", log=log)
             finally:
