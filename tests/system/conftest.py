@@ -92,6 +92,18 @@ class Run:
                 raise AssertionError(f"{task_id} is {ti['state']} (try {ti['try_number']}), not {wanted}:\n{tail}")
             time.sleep(0.1)
 
+    def until_noticed(self, task_id: str, try_number: int = 1) -> None:
+        """Return as soon as the scheduler knows that the worker of a deferred task has ended.
+
+        It may learn that late on a busy machine, and would take a task that is resumed before for a failed one.
+        """
+        key = f"dag_id='{self.dag_id}', task_id='{task_id}', run_id='{self.run_id}', try_number={try_number}"
+        line = f"Received executor event with state success for task instance TaskInstanceKey({key}"
+        deadline = time.monotonic() + PATIENCE
+        while line not in self.airflow.log.read_text(errors="replace"):
+            assert time.monotonic() < deadline, f"the scheduler never said: {line}"
+            time.sleep(0.1)
+
     def until_over(self) -> None:
         """Return as soon as the run has ended; a task that is cleared before would be lost on the scheduler."""
         deadline = time.monotonic() + PATIENCE

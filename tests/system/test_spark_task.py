@@ -18,6 +18,7 @@ FAILURE = "driver container failed with ExitCode: 3, Reason: Error"
 def deferred(run: Any, applications: Any, task_id: str = "run") -> dict[str, Any]:
     """Wait until a run's task is deferred and its trigger waits; return its application."""
     run.until(task_id, "deferred")
+    run.until_noticed(task_id)
     application: dict[str, Any] = applications.until(run)
     run.until_log(task_id, "PENDING")
     return application
@@ -90,6 +91,7 @@ def test_clearing_a_deferred_task_runs_it_again(airflow: Any, applications: Any)
     second = applications.until(run, unlike=first["metadata"]["uid"])
     assert [item["metadata"]["uid"] for item in applications.of(run)] == [second["metadata"]["uid"]]
     run.until("run", lambda ti: ti["state"] == "deferred" and ti["try_number"] == 2)
+    run.until_noticed("run", 2)
     applications.set_state(second, "COMPLETED")
     run.until("run", "success")
     assert run.xcom("run")["uid"] == second["metadata"]["uid"]
@@ -305,7 +307,10 @@ def test_an_application_that_ends_starts_a_dag_once(airflow: Any, applications: 
         time.sleep(0.2)
     entries = f"/dags/spark_after/dagRuns/{runs[0]['dag_run_id']}/taskInstances/ended/xcomEntries/return_value"
     assert names[0] in str(airflow.call("GET", entries)["value"])
-    # What ends while no triggerer is there is told of later, and what was told is not told again.
+    # What ends while no triggerer is there is told of later, and what was told, and is kept as told, is not told again.
+    while made[0]["metadata"]["uid"] not in str(airflow.call("GET", f"/assets/{asset['id']}/state-store")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     kill_triggerer(airflow)
     applications.set_state(made[1], "FAILED", terminationTime=now())
     airflow.start_component("triggerer")
