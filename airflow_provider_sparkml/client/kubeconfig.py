@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -348,7 +348,7 @@ def _proxy(cluster: _Entry) -> str:
 
 
 def credentials_in(config: Mapping[str, Any] | str) -> list[str]:
-    """Return the secrets of an inline kubeconfig's users: whatever of theirs is text, longest first; never raises.
+    """Return the secrets of an inline kubeconfig, of its users and its proxies, longest first; never raises.
 
     :param config: as a mapping, or as JSON or YAML text.
     """
@@ -365,6 +365,14 @@ def credentials_in(config: Mapping[str, Any] | str) -> list[str]:
         secrets = [given.get(name) for name in ("token", "password", "client-key-data")]
         secrets += [(config_of or {}).get(name) for name in ("access-token", "id-token", "refresh-token")]
         found |= {str(each) for each in secrets if each}
+    clusters = data.get("clusters")
+    for entry in clusters if isinstance(clusters, list) else ():
+        cluster = entry.get("cluster") if isinstance(entry, Mapping) else None
+        proxy = cluster.get("proxy-url") if isinstance(cluster, Mapping) else None
+        # As it is written: the user's part of the URL, which may be quoted, and what it stands for.
+        account = str(proxy or "").rpartition("@")[0].partition("://")[2]
+        if password := account.partition(":")[2]:
+            found |= {password, unquote(password)}
     return sorted(found, key=len, reverse=True)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_provider_sparkml.client import in_cluster
 from airflow_provider_sparkml.client.credentials import kubeconfig_dict, kubeconfig_file
 from airflow_provider_sparkml.client.in_cluster import read_in_cluster
-from airflow_provider_sparkml.client.kubeconfig import read_files, read_inline
+from airflow_provider_sparkml.client.kubeconfig import credentials_in, read_files, read_inline
 from airflow_provider_sparkml.exceptions import InvalidConnectionError, PermanentError
 
 CA = trustme.CA()
@@ -449,3 +449,13 @@ def test_a_pod_without_service_account_says_so(pod):
     (pod / "token").unlink()
     with pytest.raises(InvalidConnectionError, match="automountServiceAccountToken"):
         read_in_cluster()
+
+
+def test_a_proxys_password_is_a_secret_too() -> None:
+    def config(url: object) -> dict[str, object]:
+        return {"users": [{"name": "u", "user": {"token": "t"}}], "clusters": [{"cluster": {"proxy-url": url}}]}
+
+    assert set(credentials_in(config("http://me:hu%20sh@proxy:3128"))) == {"t", "hu%20sh", "hu sh"}
+    for other in ("http://proxy:3128", "http://me@proxy:3128", None, 7):
+        assert credentials_in(config(other)) == ["t"]
+    assert credentials_in({**config(None), "clusters": "none"}) == ["t"]
