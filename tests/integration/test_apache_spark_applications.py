@@ -35,7 +35,8 @@ from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
 done = spark.sparkContext.parallelize(range(int(sys.argv[1])), 2).map(lambda i: (i, os.environ["COLOR"])).collect()
-print("added up", flush=True)
+sys.stdout.write("added up\\n")  # in one piece: the JVM writes to the same log
+sys.stdout.flush()
 result = {"sum": sum(i for i, _ in done), "colors": sorted({color for _, color in done})}
 with open(os.environ["SPARKML_RESULT_PATH"], "w") as file:
     json.dump(result, file)

@@ -50,7 +50,8 @@ def work(i):
     time.sleep(1)
     return i, os.environ["COLOR"], os.environ["SPARK_EXECUTOR_ID"]
 
-print("working", flush=True)
+sys.stdout.write("working\\n")  # in one piece: the JVM writes to the same log
+sys.stdout.flush()
 done = sc.parallelize(range(24), 24).map(work).collect()
 data = sys.argv[3]
 spark.range(100).repartition(2).write.mode("overwrite").parquet(data)
@@ -81,8 +82,9 @@ while True:
     time.sleep(0.05)
 """,
     "patient.py": """
-import time
-print("waiting", flush=True)
+import sys, time
+sys.stdout.write("waiting\\n")
+sys.stdout.flush()
 time.sleep(300)
 """,
     # Stands where the image has a program of that name, with a module that the image does not have.
@@ -95,10 +97,11 @@ open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps({"total": total, "
 spark.stop()
 """,
     "busy.py": """
-import time
+import sys, time
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
-print("working", flush=True)
+sys.stdout.write("working\\n")
+sys.stdout.flush()
 spark.sparkContext.parallelize(range(2), 2).map(lambda i: time.sleep(300)).collect()
 """,
 }

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Protocol
 
 import asyncssh
 
@@ -23,6 +24,15 @@ PORT = 2222
 
 WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
 CONNECTION_FAILED = 255
+PART_OF_LINE_SECONDS = 0.2
+"""How long the end of a line is waited for; a program may write a line in pieces, as ``print`` does unbuffered."""
+
+
+class Reader(Protocol):
+    """What output is read from."""
+
+    async def read(self, n: int, /) -> bytes:
+        """Return at most that many bytes, as soon as there are some; none at the end."""
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, str], str, str]:
@@ -99,7 +109,7 @@ async def run(options: dict[str, str], host: str, command: str) -> int:
                 # A thread, since a loop cannot wait for a file or /dev/null; it need not have read all when we end.
                 loop = asyncio.get_running_loop()
                 threading.Thread(target=_feed, args=(loop, process.stdin), daemon=True).start()
-            await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
+            await asyncio.gather(copy(process.stdout, 1), copy(process.stderr, 2))
             await process.wait_closed()
     except (OSError, asyncssh.Error):  # the pod is gone
         print(f"Connection to {host} closed by remote host.", file=sys.stderr)
@@ -122,13 +132,41 @@ def _feed(loop: asyncio.AbstractEventLoop, target: asyncssh.SSHWriter[bytes]) ->
         loop.call_soon_threadsafe(target.write_eof)
 
 
-async def _copy(source: asyncssh.SSHReader[bytes], target: int) -> None:
-    while chunk := await source.read(1 << 16):
-        while chunk:
+async def copy(source: Reader, target: int) -> None:
+    """Pass output on in whole lines, each in one write: several of these programs may share one log.
+
+    What has no line's end is passed on once nothing follows it for a moment: a prompt, or what is no text.
+
+    :param source: what the command in the other pod writes.
+    :param target: the file descriptor that it is passed on to.
+    """
+    held = b""
+    try:
+        while True:
             try:
-                chunk = chunk[os.write(target, chunk) :]
-            except BrokenPipeError:  # whoever read our output is gone
-                os._exit(128 + signal.SIGPIPE)
+                async with asyncio.timeout(PART_OF_LINE_SECONDS if held else None):
+                    chunk = await source.read(1 << 16)
+            except TimeoutError:
+                held = _write(held, target)
+                continue
+            if not chunk:
+                return
+            held += chunk
+            end = 1 + max(held.rfind(b"\n"), held.rfind(b"\r"))  # a bar of progress has no line feeds
+            _write(held[:end], target)
+            held = held[end:] if len(held) - end < 1 << 16 else _write(held[end:], target)
+    finally:
+        _write(held, target)
+
+
+def _write(chunk: bytes, target: int) -> bytes:
+    """Write all, at once unless the other side takes less, and return what is left: nothing."""
+    while chunk:
+        try:
+            chunk = chunk[os.write(target, chunk) :]
+        except BrokenPipeError:  # whoever read our output is gone
+            os._exit(128 + signal.SIGPIPE)
+    return chunk
 
 
 def main() -> int:

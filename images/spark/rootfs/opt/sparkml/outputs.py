@@ -28,9 +28,15 @@ class ProgramError(Exception):
     """The program cannot do its work; the message says why, and what to do about it."""
 
 
+def tell(line: str) -> None:
+    """Print a line in one write: others write to the same log, and ``print`` writes the line's end by itself."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def say(text: str) -> None:
     """Print a line of progress with the seconds since the program started."""
-    print(f"[{time.monotonic() - _started:6.1f} s] {text}", flush=True)
+    tell(f"[{time.monotonic() - _started:6.1f} s] {text}")
 
 
 def elapsed() -> float:
@@ -186,7 +192,7 @@ def write_result(result: Mapping[str, Any]) -> None:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ProgramError(f"cannot write the result to {path}: {error.strerror}") from error
-    print(f"result: {text}", flush=True)
+    tell(f"result: {text}")
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -194,7 +200,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     try:
         main(sys.argv[1:])
     except ProgramError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
         path = _result_path()
         if path is not None:
             # Kubernetes shows the termination message beside the exit code: the cause, without reading the log.

@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 import pyarrow.parquet as pq
 import torch
-from job import ProgramError, described, elapsed, local_path, positive_float, positive_int, published, say
+from job import ProgramError, described, elapsed, local_path, positive_float, positive_int, published, say, tell
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -121,7 +121,7 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, flights: Flig
 def tell_step(step: int, loss: float, epoch: int, epochs: int) -> None:
     """Tell of some steps how they went, in the form that is shown as the task's progress."""
     if step % TOLD_STEPS == 0:
-        print(f"step={step} loss={loss:.4f} epoch={epoch}/{epochs}", flush=True)
+        tell(f"step={step} loss={loss:.4f} epoch={epoch}/{epochs}")
 
 
 def digest(model: nn.Module) -> str:
@@ -296,7 +296,7 @@ def publish(args: argparse.Namespace, model: FlightsNet, training: dict[str, Any
         (staging / CARD).write_text(json.dumps({**facts, **about}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     # One a line is what Katib's collector reads from a log.
     for name, value in facts["metrics"].items():
-        print(f"{name}={value}", flush=True)
+        tell(f"{name}={value}")
     say(f"published {args.output}: AUC {facts['metrics']['auc']:.3f} (0.5 by chance)")
     result = {"output": str(args.output), **facts, "parity": parity, "features": dataset["features"], "sample": sample}
     return {**result, "seconds": elapsed()}

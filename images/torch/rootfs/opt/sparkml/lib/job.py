@@ -31,9 +31,15 @@ class ProgramError(Exception):
     """The program cannot do its work; the message says why, and what to do about it."""
 
 
+def tell(line: str) -> None:
+    """Print a line in one write: others write to the same log, and ``print`` writes the line's end by itself."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def say(text: str) -> None:
     """Print a line of progress with the seconds since the program started."""
-    print(f"[{time.monotonic() - _started:6.1f} s] {text}", flush=True)
+    tell(f"[{time.monotonic() - _started:6.1f} s] {text}")
 
 
 def elapsed() -> float:
@@ -183,7 +189,7 @@ def write_result(result: Mapping[str, Any]) -> None:
     path = _result_path()
     if path is not None:
         path.write_text(text, encoding="utf-8")
-    print(f"result: {text}", flush=True)
+    tell(f"result: {text}")
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -191,7 +197,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     try:
         main(sys.argv[1:])
     except ProgramError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
         path = _result_path()
         if path is not None:
             path.write_text(f"error: {error}"[:RESULT_LIMIT], encoding="utf-8")
