@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import threading
 import uuid
@@ -75,7 +76,7 @@ class RunningApiServer:
         """
         core = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         if name == AIRFLOW:
-            for manifest in shipped():
+            for manifest in _shipped():
                 kind, of = manifest["kind"], f"namespaces/{namespace}/{manifest['kind'].lower()}s"
                 where = f"/api/v1/{of}" if kind == "ServiceAccount" else f"/apis/rbac.authorization.k8s.io/v1/{of}"
                 path = f"{where}/{manifest['metadata']['name']}?fieldManager=test&force=true"
@@ -169,6 +170,12 @@ class RunningApiServer:
                 await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await server.stop()
+
+
+@functools.cache
+def _shipped() -> list[dict[str, Any]]:
+    """The shipped roles, read once: hundreds of tests put them into a namespace of their own."""
+    return list(shipped())
 
 
 def _parse(body: bytes) -> Any:

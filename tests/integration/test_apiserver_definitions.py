@@ -155,7 +155,7 @@ def test_upstream_definitions_are_taken_as_they_are(start_api_server: Callable[.
         for document in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader):
             name = document["metadata"]["name"]
             query = "?fieldManager=kubectl&force=true"
-            body = yaml.safe_dump(document).encode()
+            body = yaml.dump(document, Dumper=yaml.CSafeDumper).encode()
             path_ = f"{DEFINITIONS}/{name}{query}"
             status, answer = server.request("PATCH", path_, body, content_type="application/apply-patch+yaml")
             assert status in (200, 201), (path.name, answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,6 +62,16 @@ def kinds_of_ones_own() -> Iterator[None]:
     yield
     for key in set(base._REGISTRY) - before - set(base._MODULES):
         del base._REGISTRY[key]
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_ones_own() -> Iterator[None]:
+    """Forget which secrets a test has masked: Airflow compiles one expression of all of them for each new one."""
+    yield
+    if "airflow.sdk.log" in sys.modules:
+        from airflow.sdk._shared.secrets_masker import reset_secrets_masker
+
+        reset_secrets_masker()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +220,15 @@ EVERYTHING = {
 def test_what_is_built_is_valid(fields: dict[str, Any]) -> None:
     manifest = RESOURCE.normalize(build(**fields))
     RESOURCE.check(manifest)
-    versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    jsonschema.validate(manifest["spec"], spec_schema())
+
+
+@functools.cache
+def spec_schema() -> dict[str, Any]:
+    """Return the schema of a spec, read once: it is megabytes of YAML."""
+    versions = yaml.load(CRD.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["spec"]["versions"]
     schema = next(each for each in versions if each["name"] == "v1")["schema"]["openAPIV3Schema"]
-    jsonschema.validate(manifest["spec"], closed(schema["properties"]["spec"]))
+    return closed(schema["properties"]["spec"])
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
