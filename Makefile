@@ -37,14 +37,15 @@ demo: env ## from nothing to a served model; KEEP=1 leaves everything up
 demo-stop: env ## stop what `make demo KEEP=1` left up
 	python -m demo --stop
 
-bench: env ## measure beside the peers; JSON on stdout and in .state/benchmarks
-	@mkdir -p .state/benchmarks
+bench: env ## measure beside the peers (10 minutes); JSON in .state/benchmarks, in the end the README's tables
+	@mkdir -p .state/benchmarks && rm -f .state/benchmarks/*.json
 	python -m benchmarks.imports >.state/benchmarks/imports.json && cat .state/benchmarks/imports.json
 	python -m benchmarks.deferral --apps 1000 --seconds 30 >.state/benchmarks/deferral.json && cat .state/benchmarks/deferral.json
 	for kind in MPIJob TrainJob; do python -m benchmarks.deferral --apps 1000 --seconds 30 --kind $$kind \
 		>.state/benchmarks/deferral-$$kind.json && cat .state/benchmarks/deferral-$$kind.json || exit; done
 	python -m benchmarks.cluster_up >.state/benchmarks/cluster_up.json && cat .state/benchmarks/cluster_up.json
 	python -m benchmarks.overhead >.state/benchmarks/overhead.json && cat .state/benchmarks/overhead.json
+	python -m benchmarks.tables .state/benchmarks
 
 docs: env ## build the documentation into site/
 	mkdocs build --strict

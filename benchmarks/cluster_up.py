@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.progress import steps
+
 SPARKML = Path(sys.executable).with_name("sparkml")
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="how often (default: 5)")
     options = parser.parse_args()
     took: dict[str, list[float]] = {"up": [], "again": [], "down": []}
-    for _ in range(options.runs):
+    for _ in steps(range(options.runs), "up and down"):
         with tempfile.TemporaryDirectory(prefix="sparkml-cluster-up-") as folder:
             state = f"--state-dir={folder}/state"
             for name in ("up", "again"):

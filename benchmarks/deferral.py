@@ -24,11 +24,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.local.accounts import airflow_token, apply_accounts
 from airflow_provider_sparkml.resources.core import NAMESPACE, POD
 from benchmarks import waiter
 from benchmarks.jobs import CONTAINER, JOBS, Job, now
+from benchmarks.progress import steps
 
 ENDINGS = 100
 ENDINGS_SECONDS = 20.0
@@ -67,7 +71,7 @@ async def populate(client: KubernetesClient, kind: str, namespace: str, names: l
         return {"name": name, "uid": created["metadata"]["uid"]}
 
     apps: list[dict[str, str]] = []
-    for start in range(0, len(names), 50):
+    for start in steps(range(0, len(names), 50), f"{len(names)} running jobs"):
         apps += await asyncio.gather(*(one(name) for name in names[start : start + 50]))
     return apps
 
@@ -157,18 +161,25 @@ async def waiting(
 
 
 async def measure(
-    contender: str, kind: str, kubeconfig: str, namespace: str, apps: list[dict[str, str]], seconds: float
+    contender: str, kind: str, used: str, kubeconfig: str, namespace: str, apps: list[dict[str, str]], seconds: float
 ) -> dict[str, Any]:
-    """Measure one contender: first the waiting, then the endings."""
-    async with waiting(contender, kind, kubeconfig, namespace, apps) as speaker:
+    """Measure one contender: first the waiting, then the endings.
+
+    :param used: the kubeconfig that it waits with.
+    :param kubeconfig: the one of whoever ends the jobs.
+    """
+    async with waiting(contender, kind, used, namespace, apps) as speaker:
         started = await speaker.hear()
         print(f"{contender}: {len(apps)} triggers wait; measuring {seconds:.0f} s", file=sys.stderr)
         await speaker.tell(f"measure {seconds}")
-        cost = await speaker.hear()
+        hearing = asyncio.create_task(speaker.hear())
+        for _ in steps(range(100), f"{contender}: waiting"):
+            await asyncio.wait([hearing], timeout=seconds / 100)
+        cost = await hearing
         chosen = random.Random(7).sample([app["name"] for app in apps], min(ENDINGS, len(apps)))
         ended: dict[str, float] = {}
         async with KubernetesClient(kubeconfig_file(kubeconfig)) as client:
-            for name in chosen:
+            for name in steps(chosen, f"{contender}: endings"):
                 ended[name] = await end(client, contender, kind, namespace, name)
                 await asyncio.sleep(ENDINGS_SECONDS / len(chosen))
         delays = []
@@ -188,8 +199,22 @@ async def measure(
     }
 
 
+def kubeconfig_of(token: str, kubeconfig: str, place: str) -> str:
+    """Return a copy of a kubeconfig, below ``place``, whose users have this token."""
+    config = yaml.safe_load(Path(kubeconfig).read_text())
+    config["users"] = [{"name": each["name"], "user": {"token": token}} for each in config["users"]]
+    path = Path(place) / "airflow-kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
 async def compare(kubeconfig: str, kind: str, apps: int, seconds: float) -> dict[str, Any]:
-    """Measure the contenders over the same jobs, then delete what was made."""
+    """Measure the contenders over the same jobs, then delete what was made.
+
+    :param kubeconfig: an administrator's; this provider waits with the rights of the shipped roles, and the peer, for
+        which these are not made, with the administrator's.
+    """
     namespace = f"bench-{os.getpid()}"
     names = [f"app-{index}" for index in range(apps)]
     result: dict[str, Any] = {"apps": apps, "kind": kind}
@@ -198,9 +223,13 @@ async def compare(kubeconfig: str, kind: str, apps: int, seconds: float) -> dict
         try:
             print(f"creating {apps} running jobs of kind {kind}", file=sys.stderr)
             running = await populate(client, kind, namespace, names)
-            for contender in JOBS[kind].contenders:
-                result[contender] = await measure(contender, kind, kubeconfig, namespace, running, seconds)
-                print(f"{contender}: {json.dumps(result[contender])}", file=sys.stderr)
+            with tempfile.TemporaryDirectory(prefix="sparkml-bench-") as place:
+                await apply_accounts(client, namespace)
+                ours = kubeconfig_of(await airflow_token(client, namespace), kubeconfig, place)
+                for contender in JOBS[kind].contenders:
+                    used = ours if contender == "ours" else kubeconfig
+                    result[contender] = await measure(contender, kind, used, kubeconfig, namespace, running, seconds)
+                    print(f"{contender}: {json.dumps(result[contender])}", file=sys.stderr)
         finally:
             await client.delete(NAMESPACE, namespace)
     return result

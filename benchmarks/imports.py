@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from airflow_provider_sparkml.get_provider_info import get_provider_info
+from benchmarks.progress import steps
 
 CNCF = (
     "airflow.providers.cncf.kubernetes.operators.spark_kubernetes",
@@ -63,7 +64,7 @@ def probe(modules: list[str]) -> dict[str, Any]:
 
 def measure(modules: list[str], repeats: int) -> dict[str, Any]:
     """Return the median of several probes, and which heavy packages were among what came in."""
-    probes = [probe(modules) for _ in range(repeats)]
+    probes = [probe(modules) for _ in steps(range(repeats), modules[0].rpartition(".")[0])]
     added = probes[-1]["added"]
     heavy = [name for name in HEAVY if any(each == name or each.startswith(f"{name}.") for each in added)]
     return {

@@ -37,6 +37,7 @@ from airflow_provider_sparkml.local.images import ImageStore, default_cache, def
 from airflow_provider_sparkml.local.java import find_java_home
 from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION, Driver, Executor, SparkApplication
+from benchmarks.progress import steps
 from demo.airflow import Airflow, AirflowApi
 from demo.stack import sparkml
 
@@ -54,11 +55,14 @@ MANIFEST = SparkApplication(
 
 @contextmanager
 def stack(folder: Path) -> Iterator[tuple[Path, AirflowApi]]:
-    """Run a local cluster and an Airflow with the benchmark's DAGs; yield the kubeconfig and Airflow's API."""
+    """Run a local cluster and an Airflow with the benchmark's DAGs; yield the kubeconfig and Airflow's API.
+
+    Our operator acts with the rights of the shipped roles; the peer's, for which these are not made, with all.
+    """
     cluster = folder / "cluster"
-    airflow = Airflow(
-        folder / "airflow", DAGS, {"kubernetes_default": {"kube_config_path": str(cluster / "kubeconfig")}}
-    )
+    kubeconfigs = {"kubernetes_default": cluster / "airflow-kubeconfig", "cncf": cluster / "kubeconfig"}
+    connections = {name: {"kube_config_path": str(path)} for name, path in kubeconfigs.items()}
+    airflow = Airflow(folder / "airflow", DAGS, connections)
     sparkml("images", "build", "spark", quiet=True)
     sparkml("cluster", "up", "--detach", f"--state-dir={cluster}", quiet=True)
     try:
@@ -170,7 +174,7 @@ def main() -> None:
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {"by_hand": [], "ours": [], "cncf": []}
     with tempfile.TemporaryDirectory(prefix="sparkml-overhead-") as folder, stack(Path(folder)) as (kubeconfig, api):
-        for number in range(1, options.runs + 1):
+        for number in steps(range(1, options.runs + 1), "runs of each"):
             for contender, results in runs.items():
                 if contender == "by_hand":
                     results.append({"wall": asyncio.run(by_hand(kubeconfig))})

@@ -15,6 +15,7 @@ with DAG("cncf", schedule=None, catchup=False):
         task_id="pi",
         name="pi",
         namespace="default",
+        kubernetes_conn_id="cncf",
         template_spec={"spark": json.loads(os.environ["OVERHEAD_APPLICATION"])},
         deferrable=True,
     )
