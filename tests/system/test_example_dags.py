@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.timeout(900)]
 
 RUN_SECONDS = 800.0
 # Small enough to be quick, large enough to learn something.
-SMALL = {"rows": 20_000, "trees": 5, "gbt_depth": 3, "forest_depth": 4, "kubernetes_conn_id": "local_cluster"}
+SMALL = {"rows": 20_000, "trees": 3, "gbt_depth": 3, "forest_depth": 4, "kubernetes_conn_id": "local_cluster"}
+SCALA = {"ingestion_period_days": 7, "system_environment": "staging", "executor_maximum": 1}
 
 Names = Callable[[ApiResource], list[str]]
 
@@ -72,8 +73,18 @@ def until_no_spark(names: Names) -> None:
         time.sleep(0.5)
 
 
-def test_spark_pi(airflow: Any, names: Names) -> None:
-    run = airflow.trigger("spark_pi", partitions=2, kubernetes_conn_id="local_cluster")
+@pytest.fixture(scope="module")
+def small_runs(airflow: Any, local_cluster: Path) -> dict[str, Any]:
+    """Runs of the small examples, side by side: while one waits for Airflow or for a JVM, another works."""
+    given = {"spark_pi": {"partitions": 2}, "spark_client_mode": {"partitions": 2}, "legacy_scala": SCALA}
+    runs = {name: airflow.trigger(name, kubernetes_conn_id="local_cluster", **conf) for name, conf in given.items()}
+    for run in runs.values():
+        until_ended(run)
+    return runs
+
+
+def test_spark_pi(small_runs: dict[str, Any], names: Names) -> None:
+    run = small_runs["spark_pi"]
     assert until_ended(run) == "success", run.log("pi")[-6000:]
     result = run.xcom("pi")
     assert result["phase"] == "SUCCEEDED"
@@ -85,9 +96,9 @@ def test_spark_pi(airflow: Any, names: Names) -> None:
     until_no_spark(names)
 
 
-def test_spark_client_mode(airflow: Any, names: Names) -> None:
+def test_spark_client_mode(small_runs: dict[str, Any], names: Names) -> None:
     """No SparkApplication: the task's own pod is the driver, and nothing of it stays."""
-    run = airflow.trigger("spark_client_mode", partitions=2, kubernetes_conn_id="local_cluster")
+    run = small_runs["spark_client_mode"]
     assert until_ended(run) == "success", run.log("pi")[-6000:]
     result = run.xcom("pi")
     assert 3.0 < result["result"]["pi"] < 3.3
@@ -98,10 +109,9 @@ def test_spark_client_mode(airflow: Any, names: Names) -> None:
     assert not [name for api in (POD, SERVICE) for name in names(api) if name.startswith("spark-client-mode-")]
 
 
-def test_legacy_scala(airflow: Any, names: Names) -> None:
+def test_legacy_scala(small_runs: dict[str, Any], names: Names) -> None:
     """Its parameters reach a class of a jar: what it answers follows from them, and from the data."""
-    given = {"ingestion_period_days": 7, "system_environment": "staging", "executor_maximum": 1}
-    run = airflow.trigger("legacy_scala", kubernetes_conn_id="local_cluster", **given)
+    run = small_runs["legacy_scala"]
     assert until_ended(run) == "success", run.log("late_flights")[-6000:]
     result = run.xcom("late_flights")["result"]
     assert result.pop("table").endswith("/legacy/staging/carriers")
@@ -143,14 +153,18 @@ def flight_ids(files: Iterable[Path]) -> list[int]:
 
 
 def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
+    """Real flights are forecast far better than by chance, and not as only a leak would: ``dep_delay`` gives 0.90."""
     # The third model, and all the rows, are the demo's.
     models = ["gbt", "logistic_regression"]
     run = airflow.trigger("preprocess_train_serve", models=models, **SMALL)
     assert until_ended(run) == "success", states(run)
     trials = run.airflow.call("GET", f"{run.path}/taskInstances/train/listMapped")["task_instances"]
     assert {ti["rendered_map_index"] for ti in trials} == set(models)
-    best = run.xcom("pick_best")
-    assert best["metrics"]["auc"] > 0.6 > best["base_rate"] > 0
+    facts, best = run.xcom("preprocess")["result"], run.xcom("pick_best")
+    assert (facts["rows_read"], facts["rows_without_arrival"]) == (336_776, 9_430)
+    assert 0.69 < best["metrics"]["auc"] < 0.78
+    assert best["metrics"]["log_loss"] < best["baseline"]["log_loss"]
+    assert 0 < best["base_rate"] < 0.6
     # The public service is what is left, and it answers as Spark did.
     assert names(INFERENCE_SERVICE.api) == ["flight-delay"]
     until_no_spark(names)
@@ -163,9 +177,11 @@ def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
     assert {event["extra"].get("name", "dataset") for event in events["asset_events"]} == {"flight-delay", "dataset"}
 
 
-def test_a_failure_in_the_middle_leaves_nothing_running(airflow: Any, names: Names) -> None:
+def test_failures_are_told_and_leave_nothing_running(airflow: Any, names: Names) -> None:
+    """One run's training is failed in the middle; the program of another, at the same time, has too few flights."""
     served = names(INFERENCE_SERVICE.api)
     run = airflow.trigger("preprocess_train_serve", models=["logistic_regression"], **SMALL)
+    other = airflow.trigger("preprocess_train_serve", **{**SMALL, "rows": 3})
     deadline = time.monotonic() + RUN_SECONDS
     while not any("-serve-train-" in name and name.endswith("-driver") for name in names(POD)):
         assert time.monotonic() < deadline, states(run)
@@ -175,17 +191,12 @@ def test_a_failure_in_the_middle_leaves_nothing_running(airflow: Any, names: Nam
     found = states(run)
     assert found["train[0]"] == "failed"
     assert found["deploy[-1]"] == "upstream_failed"
+
+    assert until_ended(other) == "failed"
+    assert "ApplicationError: The driver ended with exit code 1: " in other.log("preprocess")
+    assert other.task("preprocess")["try_number"] == 1, "a failing program is not tried again"
     until_no_spark(names)
     assert names(INFERENCE_SERVICE.api) == served, "what was served before stays"
-
-
-def test_an_application_error_is_told_in_the_first_line(airflow: Any, names: Names) -> None:
-    run = airflow.trigger("preprocess_train_serve", **{**SMALL, "rows": 3})
-    assert until_ended(run) == "failed"
-    log = run.log("preprocess")
-    assert "ApplicationError: The driver ended with exit code 1: " in log
-    assert run.task("preprocess")["try_number"] == 1, "a failing program is not tried again"
-    until_no_spark(names)
 
 
 def test_the_janitor_lists_and_then_deletes_what_ended_long_ago(airflow: Any, applications: Any) -> None:
