@@ -18,7 +18,17 @@ from airflow_provider_sparkml.exceptions import (
 from airflow_provider_sparkml.jobs.advice import advise
 from airflow_provider_sparkml.jobs.findings import Finding, Status, unseen
 from airflow_provider_sparkml.jobs.preflight_spark import check_spark_operator
-from airflow_provider_sparkml.jobs.rights import KNATIVE, KUEUE, RESOURCE_QUOTA, ROLES, SHARED_RIGHTS, Right, rights_of
+from airflow_provider_sparkml.jobs.rights import (
+    KNATIVE,
+    KUEUE,
+    RESOURCE_QUOTA,
+    ROLES,
+    SHARED_RIGHTS,
+    SPARK_FEATURES,
+    Feature,
+    Right,
+    rights_of,
+)
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Resource, known_resources
 from airflow_provider_sparkml.resources.core import NAMESPACE, POD, SECRET, SERVICE_ACCOUNT
 from airflow_provider_sparkml.resources.quantities import parse_quantity
@@ -84,6 +94,8 @@ async def preflight(client: KubernetesClient, wanted: Wanted) -> list[Finding]:
         findings.append(namespace)
         if namespace.status is not Status.FAILED:
             findings += await check_rights(client, needed, wanted.namespace)
+            if any(_name(resource) == SPARK for resource in needed):
+                findings += await check_features(client, wanted.namespace)
             findings += await check_service_account(client, wanted)
             findings.append(await check_quota(client, wanted.namespace))
     except ApiError as error:
@@ -173,18 +185,37 @@ async def check_rights(client: KubernetesClient, needed: Iterable[Resource], nam
     rights |= dict.fromkeys((*SHARED_RIGHTS, KUEUE))
     # What belongs to something that is not installed is asked for by nobody.
     asked = [right for right in rights if right not in (KUEUE, KNATIVE) or right.api.group in groups]
+    allowed = await _allowed(client, asked, namespace)
+    return [judge_right(right, verbs, namespace) for right, verbs in allowed]
+
+
+async def check_features(client: KubernetesClient, namespace: str) -> list[Finding]:
+    """Return for each feature that has a role of its own what of it is allowed."""
+    groups = {"", *(each["name"] for each in await _groups(client))}
+    return [
+        judge_feature(
+            feature,
+            await _allowed(client, [right for right in feature.rights if right.api.group in groups], namespace),
+            namespace,
+        )
+        for feature in SPARK_FEATURES
+    ]
+
+
+async def _allowed(client: KubernetesClient, rights: Iterable[Right], namespace: str) -> list[tuple[Right, set[str]]]:
+    """Return which verbs of each right are allowed."""
     slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
 
     async def allowed(right: Right, verb: str) -> bool:
         async with slots:
             return await client.can_i(verb, right.api, namespace, subresource=right.subresource)
 
-    async def finding(right: Right) -> Finding:
+    async def verbs_of(right: Right) -> tuple[Right, set[str]]:
         verbs = (*right.verbs, *right.optional)
         answers = await asyncio.gather(*(allowed(right, verb) for verb in verbs))
-        return judge_right(right, {verb for verb, yes in zip(verbs, answers, strict=True) if yes}, namespace)
+        return right, {verb for verb, yes in zip(verbs, answers, strict=True) if yes}
 
-    return list(await asyncio.gather(*(finding(right) for right in asked)))
+    return list(await asyncio.gather(*(verbs_of(right) for right in rights)))
 
 
 def judge_right(right: Right, allowed: set[str], namespace: str) -> Finding:
@@ -198,6 +229,35 @@ def judge_right(right: Right, allowed: set[str], namespace: str) -> Finding:
     if lost:
         return Finding(check, Status.WARNING, f"not allowed: {', '.join(lost)}; {right.loss}", fix)
     return Finding(check, Status.OK, ", ".join((*right.verbs, *right.optional)))
+
+
+def judge_feature(feature: Feature, allowed: Iterable[tuple[Right, set[str]]], namespace: str) -> Finding:
+    """Return the finding for a feature: what of it works with these verbs of its rights; nothing else needs them.
+
+    :param allowed: of each right the verbs that are allowed.
+    """
+    needed: dict[str, list[str]] = {}
+    lost: dict[str, list[str]] = {}
+    losses: dict[str, None] = {}
+    for right, verbs in allowed:
+        if missing := [verb for verb in right.verbs if verb not in verbs]:
+            needed.setdefault(", ".join(missing), []).append(right.name)
+        if without := [verb for verb in right.optional if verb not in verbs]:
+            lost.setdefault(", ".join(without), []).append(right.name)
+            losses[right.loss] = None
+    fix = f"Only {feature.tasks} needs it: kubectl apply -n {namespace} -f {ROLES / feature.role}"
+    if needed:
+        detail = f"{feature.tasks} does not work: not allowed: {_listed(needed)}"
+        return Finding(feature.name, Status.WARNING, detail, fix)
+    if lost:
+        detail = f"{feature.tasks} works with less: not allowed: {_listed(lost)}; {'; '.join(losses)}"
+        return Finding(feature.name, Status.WARNING, detail, fix)
+    return Finding(feature.name, Status.OK, f"all that {feature.tasks} uses is allowed")
+
+
+def _listed(verbs: Mapping[str, list[str]]) -> str:
+    """Return verbs → resources as a text."""
+    return "; ".join(f"{each} on {', '.join(resources)}" for each, resources in verbs.items())
 
 
 async def check_service_account(client: KubernetesClient, wanted: Wanted) -> list[Finding]:
@@ -261,4 +321,14 @@ def used_up(quota: Manifest) -> list[str]:
     ]
 
 
-__all__ = ["Finding", "Right", "Status", "Wanted", "check_wanted", "judge_right", "preflight", "used_up"]
+__all__ = [
+    "Finding",
+    "Right",
+    "Status",
+    "Wanted",
+    "check_wanted",
+    "judge_feature",
+    "judge_right",
+    "preflight",
+    "used_up",
+]

@@ -15,6 +15,7 @@ from airflow_provider_sparkml.jobs.rollout import KNATIVE_REVISION
 from airflow_provider_sparkml.resources import leftovers
 from airflow_provider_sparkml.resources.base import ApiResource, Resource
 from airflow_provider_sparkml.resources.core import DEPLOYMENT, EVENT, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
+from airflow_provider_sparkml.resources.spark_client import SPARK_CLIENT_POD
 
 ROLES = Path(__file__).parents[1] / "rbac"
 """Where the shipped roles are."""
@@ -102,6 +103,30 @@ def rights_of(resource: Resource) -> tuple[Right, ...]:
     return (job,)
 
 
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What only some tasks use: a role of its own allows it, which whoever does without them need not give.
+
+    :param name: what preflight calls it.
+    :param tasks: which operators need it.
+    :param role: file of the role in :data:`ROLES`.
+    :param rights: what the role allows.
+    """
+
+    name: str
+    tasks: str
+    role: str
+    rights: tuple[Right, ...]
+
+
+SPARK_FEATURES = (
+    Feature("clean-up", "SparkCleanupOperator", "cleanup.yaml", CLEANUP_RIGHTS),
+    Feature("client mode", "SparkClientModeOperator", "client_mode.yaml", rights_of(SPARK_CLIENT_POD)),
+    Feature("streams", "SparkStreaming…Operator", "streaming.yaml", STREAMING_RIGHTS),
+)
+"""What there is for Spark besides SparkApplications."""
+
+
 __all__ = [
     "CLEANUP_RIGHTS",
     "KNATIVE",
@@ -111,7 +136,9 @@ __all__ = [
     "ROLES",
     "ROLLOUT",
     "SHARED_RIGHTS",
+    "SPARK_FEATURES",
     "STREAMING_RIGHTS",
+    "Feature",
     "Right",
     "rights_of",
 ]

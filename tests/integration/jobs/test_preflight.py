@@ -44,6 +44,7 @@ async def test_all_is_well(client, namespace, account):
     assert found["sparkapplications.spark.apache.org"].detail == "spark.apache.org/v1"
     assert found[APPS].status is Status.OK
     assert found["right: deployments.apps"].status is Status.OK
+    assert {found[feature].status for feature in ("clean-up", "client mode", "streams")} == {Status.OK}
     assert found["service account"].status is Status.OK
     assert found["quota"].detail == "there is none"
 
@@ -56,6 +57,13 @@ async def test_what_a_role_lacks_is_named_verb_by_verb(client, namespace, accoun
     assert 'resources: ["sparkapplications"], verbs: [watch, patch]' in found[APPS].fix
     for optional in ("pods", "pods/log", "pods/proxy", "events"):
         assert found[f"right: {optional}"].status is Status.WARNING
+    assert found["client mode"].status is Status.WARNING
+    assert "does not work: not allowed: create, get, list, delete on pods; create, get on services" in (
+        found["client mode"].detail
+    )
+    assert found["clean-up"].status is Status.WARNING
+    assert "list, delete on pods, services, ingresses.networking.k8s.io" in found["clean-up"].detail
+    assert "istio" not in found["clean-up"].detail, "it is not installed"
     for unseen in ("namespace", "service account", "quota"):
         assert found[unseen].status is Status.UNKNOWN
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
-from airflow_provider_sparkml.jobs.preflight import Right, Status, check_wanted, judge_right, used_up
+from airflow_provider_sparkml.jobs.preflight import Right, Status, check_wanted, judge_feature, judge_right, used_up
 from airflow_provider_sparkml.jobs.preflight_spark import arguments_of, lease_overdue, watches
-from airflow_provider_sparkml.resources.core import POD
+from airflow_provider_sparkml.jobs.rights import ROLES, SPARK_FEATURES, Feature
+from airflow_provider_sparkml.resources.core import POD, SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 
 APPS = Right(SPARK_APPLICATION.api, ("create", "delete"), ("watch",), "slower")
@@ -45,6 +46,37 @@ def test_a_right(allowed: set[str], status: Status, said: str) -> None:
 def test_the_fix_of_a_right_is_a_rule_for_the_role() -> None:
     fix = judge_right(Right(POD, (), ("get",), "lost", "log"), set(), "data").fix
     assert fix.endswith('in namespace data: {apiGroups: [""], resources: ["pods/log"], verbs: [get]}')
+
+
+@pytest.mark.parametrize(
+    ("pods", "services", "status", "said"),
+    [
+        ({"create", "watch", "patch"}, {"create", "get"}, Status.OK, "all that RingOperator uses is allowed"),
+        (
+            {"create"}, {"create", "get"}, Status.WARNING,
+            "RingOperator works with less: not allowed: watch, patch on pods; it is slower",
+        ),
+        (
+            set(), {"get"}, Status.WARNING,
+            "RingOperator does not work: not allowed: create on pods, services",
+        ),
+    ],
+)  # fmt: skip
+def test_a_feature_says_what_works_without_its_rights(
+    pods: set[str], services: set[str], status: Status, said: str
+) -> None:
+    rights = (Right(POD, ("create",), ("watch", "patch"), "it is slower"), Right(SERVICE, ("create", "get")))
+    feature = Feature("rings", "RingOperator", "cleanup.yaml", rights)
+    finding = judge_feature(feature, [(rights[0], pods), (rights[1], services)], "data")
+    assert (finding.check, finding.status, finding.detail) == ("rings", status, said)
+    if status is not Status.OK:
+        assert finding.fix.startswith("Only RingOperator needs it: kubectl apply -n data -f ")
+        assert finding.fix.endswith("/rbac/cleanup.yaml")
+
+
+def test_the_features_of_spark_have_their_roles() -> None:
+    assert [feature.name for feature in SPARK_FEATURES] == ["clean-up", "client mode", "streams"]
+    assert all((ROLES / feature.role).is_file() for feature in SPARK_FEATURES)
 
 
 @pytest.mark.parametrize(
