@@ -33,6 +33,9 @@ from airflow_provider_sparkml.resources.spark_shuffle import (
 NETWORK_POLICY_STEP = "org.apache.spark.deploy.k8s.features.NetworkPolicyFeatureStep"
 """What makes the NetworkPolicy of Spark 4.2 and later, which lets nobody but the application reach its executors."""
 
+_STATE_STORE = "spark.sql.streaming.stateStore"
+_ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+
 
 def apply_presets(application: Any, presets: Iterable[Preset]) -> Manifest:
     """Return a SparkApplication in which presets are set.
@@ -144,11 +147,41 @@ class RocksDBStateStore:
 
     def to_patch(self) -> dict[str, Any]:
         """Return what this sets."""
-        store = "spark.sql.streaming.stateStore"
         return _conf(
             {
-                f"{store}.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
-                f"{store}.rocksdb.changelogCheckpointing.enabled": str(self.changelog_checkpointing).lower(),
+                f"{_STATE_STORE}.providerClass": _ROCKSDB,
+                f"{_STATE_STORE}.rocksdb.changelogCheckpointing.enabled": str(self.changelog_checkpointing).lower(),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealTimeMode:
+    """What a query in real-time mode needs of its session: records go through at once, not batch by batch.
+
+    The program asks for the mode: ``.trigger(realTime="5 minutes")``, which is how often it writes its checkpoint. Each
+    task keeps its core all the time, so executors need a core for each partition of the source, and for each shuffle
+    partition as well. https://spark.apache.org/docs/latest/streaming/real-time-mode.html
+
+    :param min_batch_milliseconds: the shortest time that the program's trigger may name.
+    """
+
+    min_batch_milliseconds: int = 5000
+
+    def to_patch(self) -> dict[str, Any]:
+        """Return what this sets."""
+        if not is_whole(self.min_batch_milliseconds) or self.min_batch_milliseconds < 1:
+            raise InvalidManifestError(
+                f"RealTimeMode.min_batch_milliseconds is {self.min_batch_milliseconds!r}: give a whole number above 0"
+            )
+        return _conf(
+            {
+                "spark.sql.streaming.realTimeMode.minBatchDuration": str(self.min_batch_milliseconds),
+                f"{_STATE_STORE}.providerClass": _ROCKSDB,
+                f"{_STATE_STORE}.checkpointFormatVersion": "2",
+                f"{_STATE_STORE}.rocksdb.changelogCheckpointing.enabled": "true",
+                "spark.sql.execution.sortBeforeRepartition": "false",
+                "spark.sql.adaptive.enabled": "false",
             }
         )
 
@@ -326,6 +359,7 @@ __all__ = [
     "Preset",
     "Prometheus",
     "Rapids",
+    "RealTimeMode",
     "RocksDBStateStore",
     "S3Shuffle",
     "ShuffleClaims",

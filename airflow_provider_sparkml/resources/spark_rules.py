@@ -20,6 +20,8 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 _DYNAMIC, _TRACKING = DYNAMIC_ALLOCATION["enabled"], DYNAMIC_ALLOCATION["shuffleTrackingEnabled"]
 _RAPIDS = "com.nvidia.spark.SQLPlugin"
 _STATE = "spark.sql.streaming.stateStore."
+_ROCKSDB = "RocksDBStateStoreProvider"
+_REAL_TIME = "spark.sql.streaming.realTimeMode."
 _STEPS = "spark.kubernetes.driver.pod.excludedFeatureSteps"
 _CHECK_ALL = "spark.kubernetes.executor.checkAllContainers"
 _VERSION = re.compile(r"(\d+)\.(\d+)")
@@ -170,6 +172,20 @@ def _log_without_place(facts: Facts) -> str:
     return "" if known else facts.says("spark.eventLog.dir")
 
 
+def _real_time(facts: Facts) -> str:
+    return _named(facts, _REAL_TIME)
+
+
+def _old_checkpoint(facts: Facts) -> str:
+    allowed = facts.is_true(f"{_REAL_TIME}dangerouslyAllowCheckpointV1.enabled")
+    return "" if allowed else _equals(facts, f"{_STATE}checkpointFormatVersion", "1")
+
+
+def _other_store(facts: Facts) -> str:
+    key = f"{_STATE}providerClass"
+    return "" if facts.conf.get(key, _ROCKSDB).endswith(_ROCKSDB) else facts.says(key)
+
+
 _REMOTE = (shuffle.CELEBORN_MANAGER, shuffle.UNIFFLE_MANAGER)
 
 
@@ -284,6 +300,28 @@ RULES = (
             facts.says("spark.ui.enabled") if facts.conf.get("spark.ui.enabled", "").lower() == "false" else ""
         ),
         "the metrics are served by the UI; leave one of them out",
+    ),
+    Rule(
+        _real_time,
+        lambda facts: _outside(facts, (4, 1), (99, 0)),
+        "Spark has real-time mode since 4.1, and for queries with state since 4.3; take such an image",
+    ),
+    Rule(
+        _real_time,
+        _old_checkpoint,
+        "Spark refuses to start the query: after a failure it could read the wrong state; set it to '2' and begin "
+        "with a new checkpoint: RealTimeMode()",
+    ),
+    Rule(_real_time, _other_store, "only RocksDB has checkpoints of format 2; set RealTimeMode() alone"),
+    Rule(
+        _real_time,
+        lambda facts: _true(facts, "spark.sql.execution.sortBeforeRepartition"),
+        "a sort waits for an end that the stream does not have; leave it out",
+    ),
+    Rule(
+        _real_time,
+        lambda facts: _true(facts, "spark.sql.adaptive.enabled"),
+        "there are no batches to adapt to; set it to 'false': RealTimeMode()",
     ),
     Rule(
         _no_separator,

@@ -22,6 +22,7 @@ from airflow_provider_sparkml.resources.spark_presets import (
     Preset,
     Prometheus,
     Rapids,
+    RealTimeMode,
     RocksDBStateStore,
     S3Shuffle,
     ShuffleClaims,
@@ -38,6 +39,7 @@ PRESETS: list[tuple[Preset, str]] = [
     (Prometheus(port=4041, streaming=True), "4.3.0"),
     (JmxExporter(jar="/opt/jmx.jar", without_network_policy=True), "4.3.0"),
     (RocksDBStateStore(), "4.3.0"),
+    (RealTimeMode(min_batch_milliseconds=2000), "4.3.0"),
     (Rapids(tasks_per_gpu=4, jar="local:///rapids.jar", pinned_pool="2g"), "4.0.1"),
     (Decommission(kill_after="60s"), "4.3.0"),
     (SpotExecutors({"cloud.google.com/gke-spot": "true"}, [{"key": "spot", "operator": "Exists"}]), "4.3.0"),
@@ -88,7 +90,8 @@ def test_each_may_be_applied_twice_and_to_a_manifest(preset: Preset, version: st
 
 def test_those_that_fit_go_together() -> None:
     together: list[Preset] = [
-        EventLog("s3a://logs/{{ dag.dag_id }}"), RocksDBStateStore(), Prometheus(), Decommission(), IstioOff(),
+        EventLog("s3a://logs/{{ dag.dag_id }}"), RocksDBStateStore(), RealTimeMode(), Prometheus(), Decommission(),
+        IstioOff(),
         SpotExecutors({"spot": "true"}), FallbackStorage("s3a://b/f"), LogShipping(image="f:1", config_map="l"),
         ShuffleClaims(size="1Gi", storage_class="fast"),
     ]  # fmt: skip
@@ -141,6 +144,15 @@ def test_lists_grow() -> None:
         ({"presets": [EventLog("/logs")]}, "EventLog.directory is '/logs': write a URI with its scheme"),
         ({"presets": [CelebornShuffle("m:1")]}, "CelebornShuffle.masters is 'm:1': give a list of 'host:port'"),
         ({"presets": [Rapids(tasks_per_gpu=0)]}, "Rapids.tasks_per_gpu is 0"),
+        (
+            {"presets": [RealTimeMode(min_batch_milliseconds=0)]},
+            "RealTimeMode.min_batch_milliseconds is 0: give a whole number above 0",
+        ),
+        (
+            {"presets": [RealTimeMode(), RocksDBStateStore(changelog_checkpointing=False)]},
+            "spec.sparkConf['spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled']: "
+            "RocksDBStateStore sets it to 'false', but RealTimeMode to 'true'",
+        ),
         ({"presets": [SpotExecutors({})]}, "SpotExecutors.node_labels is empty"),
     ],
 )

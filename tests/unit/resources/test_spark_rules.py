@@ -20,6 +20,8 @@ IO = "spark.shuffle.sort.io.plugin.class"
 CELEBORN_IO = {IO: "org.apache.spark.shuffle.celeborn.CelebornShuffleDataIO"}
 UNIFFLE_IO = {IO: "org.apache.spark.shuffle.RssShuffleDataIo"}
 STATE = {"spark.sql.streaming.stateStore.providerClass": "x"}
+REAL_TIME = {"spark.sql.streaming.realTimeMode.minBatchDuration": "5000"}
+OLD_CHECKPOINT = {"spark.sql.streaming.stateStore.checkpointFormatVersion": "1"}
 RAPIDS = {"spark.plugins": "a, com.nvidia.spark.SQLPlugin"}
 GPU = {"spark.executor.resource.gpu.amount": "1"}
 NO_TRACKING = {"dynamicAllocation": {"enabled": True, "maxExecutors": 3, "shuffleTrackingEnabled": False}}
@@ -67,6 +69,11 @@ REFUSED = [
     (manifest(RAPIDS | GPU), "and spec.sparkConf['spark.executor.resource.gpu.discoveryScript'] is unset"),
     (manifest({"spark.ui.enabled": "false", "spark.ui.prometheus.enabled": "true"}), "served by the UI"),
     (manifest({"spark.storage.decommission.fallbackStorage.path": "s3a://b/f"}), "add '/' to it"),
+    (manifest(REAL_TIME, "4.0.1"), "minBatchDuration'] is 5000, and spec.sparkVersion is '4.0.1': Spark has real-time"),
+    (manifest(REAL_TIME | OLD_CHECKPOINT), "checkpointFormatVersion'] is 1: Spark refuses to start the query"),
+    (manifest(REAL_TIME | STATE), "providerClass'] is x: only RocksDB has checkpoints of format 2"),
+    (manifest(REAL_TIME | {"spark.sql.execution.sortBeforeRepartition": "true"}), "is true: a sort waits for an end"),
+    (manifest(REAL_TIME | {"spark.sql.adaptive.enabled": "true"}), "there are no batches to adapt to"),
 ]
 WARNED = [
     (manifest({"spark.eventLog.enabled": "true"}), "and spec.sparkConf['spark.eventLog.dir'] is unset"),
@@ -97,6 +104,11 @@ FINE = [
     manifest({"spark.kubernetes.executor.checkAllContainers": "false"}, executor={"sidecars": [{"name": "x"}]}),
     manifest({}, "3.5.0", executor={"sidecars": [{"name": "x"}]}),
     manifest({"spark.eventLog.enabled": "true"}, sparkConfigMap="conf"),
+    manifest(REAL_TIME, "4.1.0"),
+    manifest(REAL_TIME | {"spark.sql.adaptive.enabled": "false"}, "{{ var.value.spark }}"),
+    manifest(
+        REAL_TIME | OLD_CHECKPOINT | {"spark.sql.streaming.realTimeMode.dangerouslyAllowCheckpointV1.enabled": "true"}
+    ),
 ]
 
 
