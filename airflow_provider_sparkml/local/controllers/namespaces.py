@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.exceptions import AlreadyExistsError, ForbiddenError, NotFoundError
@@ -12,8 +13,8 @@ from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import NAMESPACE, SERVICE_ACCOUNT
 
 FINALIZER = "kubernetes"
-LOOK_AGAIN_SECONDS = 0.25
-"""While a namespace ends: objects with finalizers, and pods that still run, take their time."""
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.25, 5.0
+"""While a namespace ends: objects with finalizers, and pods that still run, take their time, or all of it."""
 
 
 def namespace_controller(client: KubernetesClient) -> Controller:
@@ -22,24 +23,46 @@ def namespace_controller(client: KubernetesClient) -> Controller:
     return Controller("namespaces", client, [Source(NAMESPACE)], namespaces.reconcile)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How far a namespace has ended.
+
+    :param uid: the namespace's.
+    :param types: of what there still is something; of all else nothing can come any more.
+    :param seconds: until the next look.
+    """
+
+    uid: str
+    types: list[ApiResource]
+    seconds: float = FIRST_LOOK_SECONDS
+
+
 class _Namespaces:
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
+        self._endings: dict[str, _Ending] = {}
 
     async def reconcile(self, _: str, name: str) -> float | None:
         """Give a namespace what belongs in it, or empty it and let it go."""
         try:
             namespace = await self._client.get(NAMESPACE, name)
         except NotFoundError:
+            self._endings.pop(name, None)
             return None
         if not namespace["metadata"].get("deletionTimestamp"):
             await self._ensure_account(name)
             return None
         if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return None
-        left = await asyncio.gather(*(self._empty(api, name) for api in await namespaced_types(self._client)))
-        if any(left):
-            return LOOK_AGAIN_SECONDS
+        ending, uid = self._endings.get(name), namespace["metadata"]["uid"]
+        if ending is None or ending.uid != uid:
+            ending = _Ending(uid, await namespaced_types(self._client))
+        counts = await asyncio.gather(*(self._empty(api, name) for api in ending.types))
+        left = [api for api, count in zip(ending.types, counts, strict=True) if count]
+        if left:
+            self._endings[name] = _Ending(uid, left, min(1.5 * ending.seconds, LAST_LOOK_SECONDS))
+            return ending.seconds
+        self._endings.pop(name, None)
         await self._let_go(namespace)
         return None
 
