@@ -120,6 +120,10 @@ class CleanupIncompleteError(RetryableError):
 # --- the job -------------------------------------------------------------------------------------------------------
 
 
+class RunsNotReadError(SparkMLError):
+    """The runs that made models cannot be read, or not compared as asked."""
+
+
 class JobFailedError(SparkMLError):
     """A job ended without success; the message says why, and what to try.
 

@@ -182,6 +182,16 @@ def get_provider_info() -> dict[str, Any]:
             "sparkml": {
                 "description": "Settings of the provider for Spark and machine learning on Kubernetes.",
                 "options": {
+                    "git_commit": {
+                        "description": (
+                            "Commit that the DAGs were deployed from, for run manifests. "
+                            "Needed where they do not come from a git bundle, whose version is taken first."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "1f3a9c2",
+                        "default": "",
+                    },
                     "history_server_url": {
                         "description": (
                             "URL of the Spark History Server as a browser reaches it. "

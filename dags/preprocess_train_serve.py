@@ -163,6 +163,7 @@ def run_path(key: str, part: str) -> str:
 
 
 MODEL_PATH = f"{DAG_ID}/models/{{{{ params.model_name }}}}/{RUN_KEY}"
+MODEL_URI = f"pvc://{{{{ params.claim }}}}/{MODEL_PATH}"
 CANDIDATE = f"{{{{ params.model_name }}}}-{RUN_KEY}"
 
 
@@ -259,10 +260,10 @@ def pick_best(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def exported(ti: Any) -> dict[str, Any]:
-    """Return the result of the task that exported the model; the other trainers' were skipped."""
+    """Return the XCom of the task that exported the model; the other trainers' were skipped."""
     outcomes = ti.xcom_pull(task_ids=["export", "train_torch", "train_horovod"])
-    result: dict[str, Any] = next(outcome["result"] for outcome in outcomes if outcome)
-    return result
+    outcome: dict[str, Any] = next(outcome for outcome in outcomes if outcome)
+    return outcome
 
 
 @task
@@ -273,7 +274,7 @@ def smoke_test(service: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     import httpx
 
-    trained = exported(get_current_context()["ti"])
+    trained = exported(get_current_context()["ti"])["result"]
     sample, features = trained["sample"], trained["features"]
     rows = sample["rows"]
     tensor = {"name": "features", "shape": [len(rows), len(features)], "datatype": "FP32", "data": rows}
@@ -311,10 +312,12 @@ def describe_dataset(context: Context, outcome: Mapping[str, Any]) -> Iterator[M
 
 
 def describe_model(context: Context, service: Mapping[str, Any]) -> Iterator[Metadata]:
-    """Say in the asset's event which model is served, how good it is, and what it was trained on."""
-    best = context["ti"].xcom_pull(task_ids="pick_best") or exported(context["ti"])
+    """Say in the asset's event which model is served, how good it is, and what made it."""
+    made = exported(context["ti"])
+    best = context["ti"].xcom_pull(task_ids="pick_best") or made["result"]
     wanted = ("model", "parameters", "metrics", "baseline", "base_rate", "late_minutes", "dataset")
-    yield Metadata(MODEL, {"name": service["name"], "url": service["url"], **{key: best[key] for key in wanted}})
+    about = {"name": service["name"], "url": service["url"], "run_manifest": made["run_manifest"]}
+    yield Metadata(MODEL, {**about, **{key: best[key] for key in wanted}})
 
 
 @dag(
@@ -372,12 +375,13 @@ def preprocess_train_serve() -> None:
             ],
             TEMPLATES,
         ),
+        model_uri=MODEL_URI,
         **where,
         **limits,
     )
-    checkpoints = {"checkpoint_uri": run_path(RUN_KEY, "checkpoints")}
-    train_torch = TrainJobOperator(task_id="train_torch", job=torch_job(), **checkpoints, **where, **limits)
-    train_horovod = MPIJobOperator(task_id="train_horovod", job=mpi_job(), **checkpoints, **where, **limits)
+    places = {"checkpoint_uri": run_path(RUN_KEY, "checkpoints"), "model_uri": MODEL_URI}
+    train_torch = TrainJobOperator(task_id="train_torch", job=torch_job(), **places, **where, **limits)
+    train_horovod = MPIJobOperator(task_id="train_horovod", job=mpi_job(), **places, **where, **limits)
     deploy_candidate = InferenceServiceOperator(
         task_id="deploy_candidate",
         inference_service=inference_service(CANDIDATE),
@@ -418,7 +422,7 @@ def preprocess_train_serve() -> None:
 
 def inference_service(name: str) -> InferenceService:
     """Describe the service of the exported model under a name."""
-    return InferenceService(name=name, model_format="onnx", storage_uri=f"pvc://{{{{ params.claim }}}}/{MODEL_PATH}")
+    return InferenceService(name=name, model_format="onnx", storage_uri=MODEL_URI)
 
 
 preprocess_train_serve()

@@ -11,6 +11,7 @@ from airflow_provider_sparkml import __version__
 from airflow_provider_sparkml.cli import cluster, images
 from airflow_provider_sparkml.cli.check import check
 from airflow_provider_sparkml.cli.plan import plan
+from airflow_provider_sparkml.cli.runs import runs
 from airflow_provider_sparkml.cli.validate import validate
 from airflow_provider_sparkml.exceptions import SparkMLError
 
@@ -34,12 +35,13 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Spark and machine learning on Kubernetes: a local cluster, and checks of clusters, manifests and sizes.",
+    help="Spark and machine learning on Kubernetes: a local cluster, checks, sizes, and runs side by side.",
 )
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(images.app, name="images")
 app.command()(check)
 app.command()(plan)
+app.command()(runs)
 app.command()(validate)
 
 
@@ -55,4 +57,4 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Spark and machine learning on Kubernetes: a local cluster, and checks of clusters, manifests and sizes."""
+    """Spark and machine learning on Kubernetes: a local cluster, checks, sizes, and runs side by side."""

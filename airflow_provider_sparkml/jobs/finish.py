@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_sparkml.exceptions import (
@@ -25,6 +25,7 @@ from airflow_provider_sparkml.jobs.pods import locate, resolve
 from airflow_provider_sparkml.jobs.report import LOG_LINES, report, stub
 from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, ResourceRef
 from airflow_provider_sparkml.resources.core import POD
+from airflow_provider_sparkml.resources.lineage import digest_of
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -48,7 +49,8 @@ async def finish(
         deleted whatever this says, since nothing else stops it.
     :param log: the task's log.
     :return: ``name, namespace, uid, phase, attempts, submission_id, started_at, finished_at``, the kind's own facts
-        (``spark_application_id, driver_pod, ui_url``) and ``result``: what the main container wrote to its termination
+        (``spark_application_id, driver_pod, ui_url``), ``image`` and ``image_digest`` of the main container, and
+        ``result``: what the main container wrote to its termination
         message, parsed as JSON; text that is not JSON comes back as a string; ``None`` when it wrote nothing.
     :raises JobFailedError: the subclass says why; its first line is the cause.
     :raises ApiUnavailableError: the API server is away; the object is left unconsumed.
@@ -110,7 +112,7 @@ async def read_result(
     if obj is None:
         log.warning("%s succeeded and was deleted before its result was read (a short timeToLiveSeconds?)", ref)
     known = obj or stub(ref)
-    result = None if obj is None else await _result(client, resource, ref, known, log)
+    told = _Told() if obj is None else await _told(client, resource, ref, known, log)
     if not outcome.log_shown:
         await _show_tail(client, resource, ref, known, log)
     return {
@@ -123,18 +125,29 @@ async def read_result(
         "started_at": verdict.started_at,
         "finished_at": verdict.finished_at,
         **resource.facts(known),
-        "result": result,
+        "image": told.image,
+        "image_digest": told.image_digest,
+        "result": told.result,
     }
 
 
-async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef, obj: Manifest, log: JobLog) -> Any:
-    """Return the job's own result; where it cannot be read, the job has succeeded all the same."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a job's main pod tells once it has ended."""
+
+    result: Any = None
+    image: str = ""
+    image_digest: str = ""
+
+
+async def _told(client: KubernetesClient, resource: Resource, ref: ResourceRef, obj: Manifest, log: JobLog) -> _Told:
+    """Return the job's own result and its image; where they cannot be read, the job has succeeded all the same."""
     in_status = resource.result(obj)
     if in_status is not None:
-        return in_status
+        return _Told(in_status)
     source = resource.log_source(obj)
     if source is None:
-        return None
+        return _Told()
     try:
         pod = await locate(client, ref.namespace, source)
     except ApiUnavailableError:
@@ -142,16 +155,26 @@ async def _result(client: KubernetesClient, resource: Resource, ref: ResourceRef
         raise
     except ApiError as error:
         log.warning("The result was not read: %s\n%s", error, advise(error, "get", POD, ref.namespace))
-        return None
+        return _Told()
     if pod is None:
         log.warning("The result was not read: pod %s is gone", source.pod or source.selector)
-        return None
-    ended = container_state(pod, main_container(pod, source.container)).get("terminated")
+        return _Told()
+    container = main_container(pod, source.container)
+    ended = container_state(pod, container).get("terminated")
     message = str((ended or {}).get("message", ""))
     result = parse_result(message)
     if isinstance(result, str) and len(message.encode()) >= RESULT_BYTES:
         log.warning("The result was cut by Kubernetes at %d bytes: write less to SPARKML_RESULT_PATH", RESULT_BYTES)
-    return result
+    return _Told(result, *_image(pod, container))
+
+
+def _image(pod: Manifest, container: str) -> tuple[str, str]:
+    """Return a container's image as the manifest has it, and the digest that the node resolved it to."""
+    specs = (pod.get("spec") or {}).get("containers") or []
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    image = next((each.get("image") or "" for each in specs if each["name"] == container), "")
+    image_id = next((each.get("imageID") or "" for each in statuses if each["name"] == container), "")
+    return image, digest_of(image_id)
 
 
 async def _show_tail(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,13 +14,16 @@ from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.operators.attempts import History
 from airflow_provider_sparkml.operators.base import task_identity
 from airflow_provider_sparkml.operators.deferring import DeferringOperator, timeout_seconds
+from airflow_provider_sparkml.operators.lineage import openlineage_of, run_manifest, tell_assets
 from airflow_provider_sparkml.params import check_params
 from airflow_provider_sparkml.resources import naming
 from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
 from airflow_provider_sparkml.resources.code import CodeVolume
+from airflow_provider_sparkml.resources.lineage import ENV, EXTRA, MODEL_ENV
 from airflow_provider_sparkml.retries import OperatorRetryPolicy
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
@@ -53,6 +57,11 @@ class JobOperator(DeferringOperator):
         every container. On a retry, and only then, ``SPARKML_RESUME_FROM`` has it too: the program goes on from the
         newest whole checkpoint there, or from the start where there is none. A task that was cleared starts anew. In
         the result as ``checkpoint_uri``. Templated.
+    :param model_uri: where the program puts the model that it makes; the task then keeps a run manifest
+        (:class:`~airflow_provider_sparkml.resources.lineage.RunManifest`): what is known beforehand is in
+        ``SPARKML_RUN_MANIFEST`` of every container, for the program to write beside the model with its metrics, inputs
+        and parameters; the whole is in the result, and in the events of the task's outlets, as ``run_manifest``. The
+        URI is in ``SPARKML_MODEL_URI``. Templated.
     :param retry_owner: who tries a failed job again, so that retries never multiply. ``airflow``: a manifest whose own
         controller would (a ``restartPolicy``, a ``backoffLimit``) is refused, and where that is a mere default it is
         set off. ``operator``: the manifest says how often; a job that its operator has given up is not tried again by
@@ -69,7 +78,8 @@ class JobOperator(DeferringOperator):
     """
 
     template_fields: Sequence[str] = (
-        "job", "namespace", "labels", "queue_name", "checkpoint_uri", "code", "locked_env", "kubernetes_conn_id",
+        "job", "namespace", "labels", "queue_name", "checkpoint_uri", "model_uri", "code", "locked_env",
+        "kubernetes_conn_id",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml", "labels": "json"}
     manifest_field = "job"
@@ -84,6 +94,7 @@ class JobOperator(DeferringOperator):
         labels: Mapping[str, str] | None = None,
         queue_name: str | None = None,
         checkpoint_uri: str | None = None,
+        model_uri: str | None = None,
         retry_owner: RetryOwner = "airflow",
         code: CodeVolume | None = None,
         locked_env: Sequence[str] = (),
@@ -97,6 +108,7 @@ class JobOperator(DeferringOperator):
         self.locked_env = locked_env
         self.queue_name = queue_name
         self.checkpoint_uri = checkpoint_uri
+        self.model_uri = model_uri
         self.queue_timeout = timeout_seconds("queue_timeout", queue_timeout)
         if on_finish not in get_args(OnFinish):
             raise InvalidManifestError(f"on_finish is {on_finish!r}: set it to one of {', '.join(get_args(OnFinish))}")
@@ -107,6 +119,7 @@ class JobOperator(DeferringOperator):
         if retry_owner == "operator":
             self.retry_policy = OperatorRetryPolicy(self.retry_policy)
         self._history: History | None = None
+        self._result: dict[str, Any] | None = None
         self._job_namespace = ""
         self.only_a_path_is_a_file()
 
@@ -147,7 +160,11 @@ class JobOperator(DeferringOperator):
 
         check_params(context.get("params") or {})
         identity = task_identity(context)
-        manifest = await self._profiled(self._with_checkpoints(self.manifest(), identity))
+        manifest = self._with_checkpoints(self.manifest(), identity)
+        if self.model_uri:
+            known = json.dumps(run_manifest(context, self.model_uri).before(manifest).to_json())
+            manifest = self.resource.with_env(manifest, {MODEL_ENV: self.model_uri, ENV: known})
+        manifest = await self._profiled(manifest)
         if self.retry_owner == "airflow":
             manifest = self.resource.without_retries(self.resource.normalize(manifest))
         for warning in self.resource.lint(manifest):
@@ -184,7 +201,18 @@ class JobOperator(DeferringOperator):
         history = self._history_of(context)
         history.job, history.outcome = outcome.ref.name, outcome
         result = await finish(cluster.client, self.resource, outcome, on_finish=self.on_finish, log=self.log)
-        return result | {"checkpoint_uri": self.checkpoint_uri} if self.checkpoint_uri else result
+        if self.checkpoint_uri:
+            result["checkpoint_uri"] = self.checkpoint_uri
+        if self.model_uri:
+            made = run_manifest(context, self.model_uri).completed(self.resource.api.kind, result).to_json()
+            tell_assets(context, made)
+            result |= {"model_uri": self.model_uri, EXTRA: made}
+        self._result = result
+        return result
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """Return inputs, outputs and facets for OpenLineage; its provider calls this, where it is installed."""
+        return None if self._result is None else openlineage_of(self.resource.api.kind, self._result)
 
     def labelled(self, manifest: Manifest) -> Manifest:
         """Add this task's labels and the queue's to a manifest, and return it."""

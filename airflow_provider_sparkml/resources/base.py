@@ -227,7 +227,7 @@ def _no_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     :raises InvalidManifestError: always.
     """
     raise InvalidManifestError(
-        f"{manifest.get('kind')} has no place for {', '.join(env)}: leave out checkpoint_uri, "
+        f"{manifest.get('kind')} has no place for {', '.join(env)}: leave out checkpoint_uri and model_uri, "
         "or set them in the manifest"
     )
 

@@ -76,7 +76,7 @@ async def pods_of(client: KubernetesClient, namespace: str) -> list[Manifest]:
 
 
 async def get(url: str) -> str:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:  # on a machine that does everything else as well
         return (await http.get(url)).raise_for_status().text
 
 
@@ -90,13 +90,11 @@ async def requests_going_on(url: str) -> AsyncIterator[list[str]]:
             answers.append(await get(url))
             await asyncio.sleep(0.01)
 
-    asking = asyncio.create_task(ask())
-    try:
+    # The group ends the test at the first request that fails, and tells of that.
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(ask())
         yield answers
-        assert not asking.done(), asking.exception()
-    finally:
         asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +211,7 @@ async def test_a_new_version_takes_over_without_a_failed_request(
     async with requests_going_on(url) as answers:
         await apply(client, namespace, custom("two"))
         await until(client, DEPLOYMENT, namespace, "scorer-predictor", is_rolled_out(2))
-        until_two = asyncio.get_running_loop().time() + 10
         while "two" not in answers:
-            assert asyncio.get_running_loop().time() < until_two
             await asyncio.sleep(0.01)
         for pod in await pods_of(client, namespace):
             if "deletionTimestamp" in pod["metadata"]:

@@ -152,7 +152,7 @@ def flight_ids(files: Iterable[Path]) -> list[int]:
     return [json.loads(line)["id"] for file in files for line in file.read_text().splitlines()]
 
 
-def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
+def test_preprocess_train_serve(airflow: Any, names: Names, local_cluster: Path) -> None:
     """Real flights are forecast far better than by chance, and not as only a leak would: ``dep_delay`` gives 0.90."""
     # The third model, and all the rows, are the demo's.
     models = ["gbt", "logistic_regression"]
@@ -174,7 +174,19 @@ def test_preprocess_train_serve(airflow: Any, names: Names) -> None:
     answer = httpx.post(f"{service['url']}/v2/models/flight-delay/infer", json=body, timeout=30).raise_for_status()
     assert answer.json()["outputs"][0]["data"][1::2] == pytest.approx(sample["probability"], abs=1e-4)
     events = run.airflow.call("GET", f"/assets/events?source_dag_id={run.dag_id}&source_run_id={run.run_id}")
-    assert {event["extra"].get("name", "dataset") for event in events["asset_events"]} == {"flight-delay", "dataset"}
+    extras = {event["extra"].get("name", "dataset"): event["extra"] for event in events["asset_events"]}
+    assert set(extras) == {"flight-delay", "dataset"}
+    # Which run made the model: in its asset's event, and beside it as the program wrote it.
+    made = extras["flight-delay"]["run_manifest"]
+    assert (made["run_id"], made["params"]["rows"], made["metrics"]) == (run.run_id, 20_000, best["metrics"])
+    assert made["inputs"] == {"flights_dataset": facts["fingerprint"]}
+    assert made["spark_application_id"] == run.xcom("export")["spark_application_id"]
+    assert made["image_digest"].startswith("sparkml://spark-")
+    path = made["model_uri"].removeprefix("pvc://sparkml-data/")
+    (beside,) = (local_cluster.parent / "volumes" / "default").glob(f"sparkml-data*/{path}/run.json")
+    same = ("run_id", "params", "metrics", "parameters", "inputs", "model_uri", "spark_application_id", "image")
+    written = json.loads(beside.read_text())
+    assert {key: written[key] for key in same} == {key: made[key] for key in same}
 
 
 def test_failures_are_told_and_leave_nothing_running(airflow: Any, names: Names) -> None:

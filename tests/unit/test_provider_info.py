@@ -64,6 +64,7 @@ def test_every_module_of_these_layers_is_declared() -> None:
         "base",
         "deferring",
         "job",
+        "lineage",
         "profile",
         "deferral",
         "sensor",

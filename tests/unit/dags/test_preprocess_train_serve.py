@@ -298,11 +298,11 @@ def test_the_events_say_what_was_made(dag: DAG, pipeline: ModuleType) -> None:
     assert made.extra == {key: value for key, value in facts.items() if key != "x"} | {"path": path}
     keys = ("model", "parameters", "metrics", "baseline", "base_rate", "late_minutes", "dataset")
     best = dict.fromkeys((*keys, "seconds"), 1)
-    of_mllib = SimpleNamespace(xcom_pull=lambda task_ids: best if task_ids == "pick_best" else None)
-    of_horovod = SimpleNamespace(
-        xcom_pull=lambda task_ids: None if task_ids == "pick_best" else [None, {"result": best}]
-    )
+    made_by = {"result": best, "run_manifest": {"git_commit": "1f3a9c2"}}
+    of_mllib = SimpleNamespace(xcom_pull=lambda task_ids: best if task_ids == "pick_best" else [made_by, None])
+    of_horovod = SimpleNamespace(xcom_pull=lambda task_ids: None if task_ids == "pick_best" else [None, made_by])
     (served,) = pipeline.describe_model({"ti": of_mllib}, {"name": "n", "url": "u", "uid": "-"})
     assert [*pipeline.describe_model({"ti": of_horovod}, {"name": "n", "url": "u", "uid": "-"})] == [served]
     assert served.asset == pipeline.MODEL
-    assert served.extra == dict.fromkeys(keys, 1) | {"name": "n", "url": "u"}
+    about = {"name": "n", "url": "u", "run_manifest": {"git_commit": "1f3a9c2"}}
+    assert served.extra == dict.fromkeys(keys, 1) | about

@@ -35,6 +35,7 @@ from outputs import (
     storage_path,
     uri,
     write_result,
+    write_run_manifest,
 )
 from parity import check_parity
 from preprocess import DATASET
@@ -182,10 +183,13 @@ def main(argv: list[str]) -> None:
         parity = {"rows": len(scored), "max_difference": largest, "tolerance": args.tolerance}
         sample = sample_of(scored)
         describe(staging, CARD, card(dataset, trial, parity, sample))
+        made = {"metrics": trial["metrics"], "parameters": {"model": trial["model"], **trial["parameters"]}}
+        made["inputs"] = {"flights_dataset": trial["dataset"]}
+        write_run_manifest(staging, **made, spark_application_id=spark.sparkContext.applicationId)
     say(f"{STEPS}/{STEPS} published {args.output}: probabilities differ by {largest:.1e} at most")
-    facts = {key: trial[key] for key in ("model", "metrics", "base_rate", "late_minutes", "dataset")}
-    result = {"output": str(args.output), **facts, "parity": parity, "features": list(FEATURES), "sample": sample}
-    write_result({**result, "seconds": elapsed()})
+    facts = {key: trial[key] for key in ("model", "base_rate", "late_minutes", "dataset")}
+    about = {"parity": parity, "features": list(FEATURES), "sample": sample}
+    write_result({"output": str(args.output), **facts, **made, **about, "seconds": elapsed()})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,18 @@ def _replace(target: Path, staging: Path) -> None:
 def describe(directory: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Write the JSON file that describes an output."""
     (directory / name).write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_run_manifest(directory: Path, **facts: Any) -> None:
+    """Write ``run.json`` beside a model, if a task waits for it: what that knew of the run, and what is told here.
+
+    :param facts: ``metrics``, ``parameters``, ``inputs`` (data set → fingerprint), ``spark_application_id``.
+    """
+    known = os.environ.get("SPARKML_RUN_MANIFEST")
+    if known:
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        text = json.dumps({**json.loads(known), "finished_at": now, **facts}, indent=2, allow_nan=False)
+        (directory / "run.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def described(directory: Path, name: str, made_by: str) -> dict[str, Any]:

@@ -20,7 +20,18 @@ import onnx
 import onnxruntime
 import pyarrow.parquet as pq
 import torch
-from job import ProgramError, described, elapsed, local_path, positive_float, positive_int, published, say, tell
+from job import (
+    ProgramError,
+    described,
+    elapsed,
+    local_path,
+    positive_float,
+    positive_int,
+    published,
+    say,
+    tell,
+    write_run_manifest,
+)
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -285,6 +296,7 @@ def publish(args: argparse.Namespace, model: FlightsNet, training: dict[str, Any
         "base_rate": dataset["test"]["late_rate"],
         "late_minutes": dataset["late_minutes"],
         "dataset": dataset["fingerprint"],
+        "inputs": {"flights_dataset": dataset["fingerprint"]},
         **training,
     }
     with published(args.output, CARD) as staging:
@@ -294,6 +306,7 @@ def publish(args: argparse.Namespace, model: FlightsNet, training: dict[str, Any
         sample = sample_of(args.data, dataset, test, probability)
         about = {"decision_threshold": 0.5, "encoding": dataset["encoding"], "parity": parity, "sample": sample}
         (staging / CARD).write_text(json.dumps({**facts, **about}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_run_manifest(staging, **{name: facts[name] for name in ("metrics", "parameters", "inputs")})
     # One a line is what Katib's collector reads from a log.
     for name, value in facts["metrics"].items():
         tell(f"{name}={value}")

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -154,6 +155,18 @@ def published(target: Path, description: str) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_run_manifest(directory: Path, **facts: Any) -> None:
+    """Write ``run.json`` beside a model, if a task waits for it: what that knew of the run, and what is told here.
+
+    :param facts: ``metrics``, ``parameters``, ``inputs`` (data set → fingerprint), ``spark_application_id``.
+    """
+    known = os.environ.get("SPARKML_RUN_MANIFEST")
+    if known:
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        text = json.dumps({**json.loads(known), "finished_at": now, **facts}, indent=2, allow_nan=False)
+        (directory / "run.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def described(directory: Path, name: str, made_by: str) -> dict[str, Any]:
