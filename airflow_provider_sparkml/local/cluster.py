@@ -30,6 +30,7 @@ from airflow_provider_sparkml.local.controllers.scheduled import scheduled_contr
 from airflow_provider_sparkml.local.controllers.services import ServiceProxy
 from airflow_provider_sparkml.local.controllers.serving import serving_controller
 from airflow_provider_sparkml.local.controllers.spark import SparkController
+from airflow_provider_sparkml.local.controllers.spark_connect import spark_connect_controller
 from airflow_provider_sparkml.local.controllers.spark_properties import Target
 from airflow_provider_sparkml.local.controllers.spark_submission import Submitter
 from airflow_provider_sparkml.local.controllers.trainjobs import install_runtimes, train_job_controller
@@ -177,6 +178,7 @@ async def _parts(
         trial_controller(client),
         experiment_controller(client),
         scheduled_controller(client),
+        spark_connect_controller(client),
     )
 
     async def run() -> None:

@@ -54,7 +54,7 @@ class SparkConnectServerOperator(JobOperator):
             )
             stop = SparkConnectServerStopOperator(task_id="stop", server=start.output)
             with stop.as_teardown(setups=start):
-                ...  # tasks that use start.output["url"]
+                ...  # tasks that use start.output, a dict with "url"
     """
 
     template_fields = ("server", *(field for field in JobOperator.template_fields if field != "job"))

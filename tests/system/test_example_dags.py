@@ -20,6 +20,8 @@ from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SERVICE
 from airflow_provider_sparkml.resources.naming import TaskIdentity
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_connect import SPARK_CONNECT
+from airflow_provider_sparkml.resources.spark_scheduled import API as SCHEDULED
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.timeout(900)]
 
@@ -76,7 +78,10 @@ def until_no_spark(names: Names) -> None:
 @pytest.fixture(scope="module")
 def small_runs(airflow: Any, local_cluster: Path) -> dict[str, Any]:
     """Runs of the small examples, side by side: while one waits for Airflow or for a JVM, another works."""
-    given = {"spark_pi": {"partitions": 2}, "spark_client_mode": {"partitions": 2}, "legacy_scala": SCALA}
+    given: dict[str, Any] = {name: {"partitions": 2} for name in ("spark_pi", "spark_client_mode", "spark_schedule")}
+    given |= {"legacy_scala": SCALA, "spark_connect": {"numbers": 100}}
+    # So late that no second run begins before the first has ended and the schedule is gone.
+    given["spark_schedule"]["schedule"] = "@every 30s"
     runs = {name: airflow.trigger(name, kubernetes_conn_id="local_cluster", **conf) for name, conf in given.items()}
     for run in runs.values():
         until_ended(run)
@@ -107,6 +112,29 @@ def test_spark_client_mode(small_runs: dict[str, Any], names: Names) -> None:
         assert told in log
     until_no_spark(names)
     assert not [name for api in (POD, SERVICE) for name in names(api) if name.startswith("spark-client-mode-")]
+
+
+def test_spark_schedule(small_runs: dict[str, Any], names: Names) -> None:
+    """The run is the Spark operator's own, named after the schedule; nothing of the schedule stays."""
+    run = small_runs["spark_schedule"]
+    assert until_ended(run) == "success", run.log("next_run")[-6000:]
+    result = run.xcom("next_run")
+    assert result["name"].startswith("pi-by-the-clock-")
+    assert 3.0 < result["result"]["pi"] < 3.3
+    assert run.xcom("suspend")["suspended"] is True
+    assert names(SCHEDULED) == []
+    until_no_spark(names)
+
+
+def test_spark_connect(small_runs: dict[str, Any], names: Names) -> None:
+    """A function that has nothing but ``pyspark-client`` computes on the server's executors; the server is gone."""
+    run = small_runs["spark_connect"]
+    assert until_ended(run) == "success", run.log("squares")[-6000:]
+    assert run.xcom("squares") == {"sum": sum(number**2 for number in range(100)), "partitions": 2}
+    assert run.xcom("start")["pod_url"].startswith("sc://127.")
+    assert names(SPARK_CONNECT.api) == []
+    until_no_spark(names)
+    assert not [name for api in (POD, SERVICE) for name in names(api) if name.startswith("spark-connect-")]
 
 
 def test_legacy_scala(small_runs: dict[str, Any], names: Names) -> None:
