@@ -72,6 +72,8 @@ class Airflow:
             "API__HOST": "127.0.0.1",
             "API__PORT": str(api),
             "API__WORKERS": "1",
+            # To import Airflow's own pod operator takes seconds of a core, and JVMs want the same two.
+            "CORE__DAGBAG_IMPORT_TIMEOUT": "120",
             "CORE__DAGS_FOLDER": str(self._dags),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__LOAD_EXAMPLES": "False",

@@ -14,7 +14,15 @@ from airflow_provider_sparkml.jobs.kueue import WORKLOAD
 from airflow_provider_sparkml.jobs.rollout import KNATIVE_REVISION
 from airflow_provider_sparkml.resources import leftovers
 from airflow_provider_sparkml.resources.base import ApiResource, Resource
-from airflow_provider_sparkml.resources.core import DEPLOYMENT, EVENT, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT
+from airflow_provider_sparkml.resources.core import (
+    DEPLOYMENT,
+    EVENT,
+    NAMESPACE,
+    POD,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    STATEFUL_SET,
+)
 from airflow_provider_sparkml.resources.spark_client import SPARK_CLIENT_POD
 
 ROLES = Path(__file__).parents[1] / "rbac"
@@ -65,6 +73,7 @@ SHARED_RIGHTS = (
 KUEUE = Right(WORKLOAD, (), ("list",), "why Kueue keeps a job waiting is not shown")
 """Where there is Kueue."""
 ROLLOUT = Right(DEPLOYMENT, ("list",), ("watch",), _SLOW)
+WORKERS = Right(STATEFUL_SET, ("list",), ("watch",), _SLOW)
 KNATIVE = Right(KNATIVE_REVISION, (), ("get",), "the version before may be taken for the new one (mode Knative)")
 """Where there is Knative."""
 PREFLIGHT_RIGHTS = (
@@ -100,6 +109,8 @@ def rights_of(resource: Resource) -> tuple[Right, ...]:
     job = Right(resource.api, ("create", "get", "list", "delete"), ("watch", "patch"), loss)
     if resource.api.kind in ("Job", "Pod"):
         return (job, Right(SERVICE, ("create", "get")))
+    if resource.api.kind == "SparkCluster":
+        return (job, WORKERS)
     return (job,)
 
 

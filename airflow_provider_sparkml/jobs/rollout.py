@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator
@@ -11,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_sparkml.exceptions import ForbiddenError, NotFoundError
-from airflow_provider_sparkml.jobs.advice import advise, explained
+from airflow_provider_sparkml.jobs.advice import advise
 from airflow_provider_sparkml.jobs.log import JobLog
+from airflow_provider_sparkml.jobs.merged import merged
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.wait import Follows, OnChange, wait
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef, Verdict
@@ -110,9 +110,9 @@ class _Rollout:
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the InferenceService whenever it, or its Deployment, has changed; no labels select these."""
         latest: dict[ApiResource, Manifest | None] = {}
-        changes = _merged(self._hub, namespace, {api: name, DEPLOYMENT: f"{name}-predictor"})
+        changes = merged(self._hub, namespace, [(api, name), (DEPLOYMENT, f"{name}-predictor")])
         async with aclosing(changes):
-            async for which, obj in changes:
+            async for (which, _), obj in changes:
                 latest[which] = obj
                 service = latest.get(api)
                 if service is not None:
@@ -168,35 +168,6 @@ class _Rollout:
         if revision is not None and _mark(revision, SPEC_HASH) != _mark(service, SPEC_HASH):
             return Standing(False, f"revision {ready} is still the version before")
         return Standing(True, begun=True, alone=True)
-
-
-async def _merged(
-    hub: Follows, namespace: str | None, names: dict[ApiResource, str]
-) -> AsyncGenerator[tuple[ApiResource, Manifest | None], None]:
-    """Yield the changes of several objects as they come; a fault of one ends it."""
-    queue: asyncio.Queue[tuple[ApiResource, Manifest | None] | asyncio.Task[None]] = asyncio.Queue()
-
-    async def copy(api: ApiResource, name: str) -> None:
-        changes = hub.follow(api, namespace, name)
-        with explained("list", api, namespace or ""):
-            async with aclosing(changes):
-                async for obj in changes:
-                    queue.put_nowait((api, obj))
-
-    copies = [asyncio.create_task(copy(api, name)) for api, name in names.items()]
-    for task in copies:
-        task.add_done_callback(queue.put_nowait)
-    try:
-        while True:
-            item = await queue.get()
-            if isinstance(item, asyncio.Task):
-                item.result()
-                return
-            yield item
-    finally:
-        for task in copies:
-            task.cancel()
-        await asyncio.wait(copies)
 
 
 def _mark(obj: Manifest, annotation: str) -> str:

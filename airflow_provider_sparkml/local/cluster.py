@@ -30,9 +30,11 @@ from airflow_provider_sparkml.local.controllers.scheduled import scheduled_contr
 from airflow_provider_sparkml.local.controllers.services import ServiceProxy
 from airflow_provider_sparkml.local.controllers.serving import serving_controller
 from airflow_provider_sparkml.local.controllers.spark import SparkController
+from airflow_provider_sparkml.local.controllers.spark_cluster import spark_cluster_controller
 from airflow_provider_sparkml.local.controllers.spark_connect import spark_connect_controller
 from airflow_provider_sparkml.local.controllers.spark_properties import Target
 from airflow_provider_sparkml.local.controllers.spark_submission import Submitter
+from airflow_provider_sparkml.local.controllers.statefulsets import stateful_set_controller
 from airflow_provider_sparkml.local.controllers.trainjobs import install_runtimes, train_job_controller
 from airflow_provider_sparkml.local.controllers.trials import trial_controller
 from airflow_provider_sparkml.local.images import ImageStore, default_cache, image_folders
@@ -171,6 +173,7 @@ async def _parts(
         apache_spark_controller(client, submitter),
         serving_controller(client),
         deployment_controller(client),
+        stateful_set_controller(client),
         job_controller(client),
         mpi_job_controller(client),
         *training_controllers(client),
@@ -179,6 +182,7 @@ async def _parts(
         experiment_controller(client),
         scheduled_controller(client),
         spark_connect_controller(client),
+        spark_cluster_controller(client),
     )
 
     async def run() -> None:

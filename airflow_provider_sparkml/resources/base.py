@@ -287,6 +287,7 @@ _MODULES = {
     ): "airflow_provider_sparkml.resources.spark_scheduled",
     ("sparkoperator.k8s.io/v1alpha1", "SparkConnect"): "airflow_provider_sparkml.resources.spark_connect",
     ("spark.apache.org/v1", "SparkApplication"): "airflow_provider_sparkml.resources.spark_apache",
+    ("spark.apache.org/v1", "SparkCluster"): "airflow_provider_sparkml.resources.spark_cluster",
     ("serving.kserve.io/v1beta1", "InferenceService"): "airflow_provider_sparkml.resources.serving",
     ("kubeflow.org/v2beta1", "MPIJob"): "airflow_provider_sparkml.resources.mpi",
     ("kubeflow.org/v1", "MPIJob"): "airflow_provider_sparkml.resources.kubeflow_v1",

@@ -16,10 +16,11 @@ from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.resources import naming
 from airflow_provider_sparkml.resources.base import ApiResource
-from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SERVICE
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SERVICE, STATEFUL_SET
 from airflow_provider_sparkml.resources.naming import TaskIdentity
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_cluster import SPARK_CLUSTER
 from airflow_provider_sparkml.resources.spark_connect import SPARK_CONNECT
 from airflow_provider_sparkml.resources.spark_scheduled import API as SCHEDULED
 
@@ -79,7 +80,7 @@ def until_no_spark(names: Names) -> None:
 def small_runs(airflow: Any, local_cluster: Path) -> dict[str, Any]:
     """Runs of the small examples, side by side: while one waits for Airflow or for a JVM, another works."""
     given: dict[str, Any] = {name: {"partitions": 2} for name in ("spark_pi", "spark_client_mode", "spark_schedule")}
-    given |= {"legacy_scala": SCALA, "spark_connect": {"numbers": 100}}
+    given |= {"legacy_scala": SCALA, "spark_connect": {"numbers": 100}, "spark_cluster": {"partitions": 2}}
     # So late that no second run begins before the first has ended and the schedule is gone.
     given["spark_schedule"]["schedule"] = "@every 30s"
     runs = {name: airflow.trigger(name, kubernetes_conn_id="local_cluster", **conf) for name, conf in given.items()}
@@ -135,6 +136,20 @@ def test_spark_connect(small_runs: dict[str, Any], names: Names) -> None:
     assert names(SPARK_CONNECT.api) == []
     until_no_spark(names)
     assert not [name for api in (POD, SERVICE) for name in names(api) if name.startswith("spark-connect-")]
+
+
+def test_spark_cluster(small_runs: dict[str, Any], names: Names) -> None:
+    """A container of Airflow's own pod operator runs its job on the workers of the setup; all of it is gone."""
+    run = small_runs["spark_cluster"]
+    assert until_ended(run) == "success", run.log("pi")[-6000:]
+    started = run.xcom("start")
+    assert started["master_url"] == f"spark://{started['name']}-master-svc.default.svc:7077"
+    assert started["workers"] == 2
+    assert "π is about 3." in run.log("pi", run.task("pi")["try_number"])
+    assert names(SPARK_CLUSTER.api) == []
+    until_no_spark(names)
+    left = [name for api in (STATEFUL_SET, POD, SERVICE) for name in names(api)]
+    assert not [name for name in left if name.startswith("spark-cluster-")]
 
 
 def test_legacy_scala(small_runs: dict[str, Any], names: Names) -> None:

@@ -172,6 +172,18 @@ def connects(api_server: Any, namespace: str) -> Objects:
 
 
 @pytest.fixture
+def spark_clusters(api_server: Any, namespace: str) -> Objects:
+    """The SparkClusters of this test's namespace; nobody but the test acts on them."""
+    return Objects(api_server, f"/apis/spark.apache.org/v1/namespaces/{namespace}/sparkclusters")
+
+
+@pytest.fixture
+def stateful_sets(api_server: Any, namespace: str) -> Objects:
+    """The StatefulSets of this test's namespace; nobody but the test acts on them."""
+    return Objects(api_server, f"/apis/apps/v1/namespaces/{namespace}/statefulsets")
+
+
+@pytest.fixture
 def services(api_server: Any, namespace: str) -> Objects:
     """The InferenceServices of this test's namespace; nobody but the test acts on them."""
     return Objects(api_server, f"/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices")

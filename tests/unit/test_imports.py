@@ -47,6 +47,7 @@ PUBLIC = {
     "airflow_provider_sparkml.operators.serving": {"InferenceServiceOperator"},
     "airflow_provider_sparkml.operators.spark": {"SparkApplicationOperator"},
     "airflow_provider_sparkml.operators.spark_client": {"SparkClientModeOperator"},
+    "airflow_provider_sparkml.operators.spark_cluster": {"SparkClusterOperator", "SparkClusterStopOperator"},
     "airflow_provider_sparkml.operators.spark_connect": {
         "SparkConnectServerOperator",
         "SparkConnectServerStopOperator",
@@ -95,6 +96,7 @@ PUBLIC = {
         "SparkApplicationTrigger",
     },
     "airflow_provider_sparkml.triggers.spark_client": {"SparkClientModeTrigger"},
+    "airflow_provider_sparkml.triggers.spark_cluster": {"SparkClusterTrigger"},
     "airflow_provider_sparkml.triggers.spark_connect": {"SparkConnectServerTrigger"},
     "airflow_provider_sparkml.triggers.spark_scheduled": {
         "ScheduledSparkApplicationSensorTrigger",
@@ -132,7 +134,7 @@ def test_importing_every_public_module_pulls_in_little_and_nothing_heavy() -> No
     found = measure(public_modules(), repeats=1)
     assert found["heavy"] == []
     assert (
-        found["modules"] <= 110
+        found["modules"] <= 115
     )  # all ours or the standard library's: one more module is no matter, one more package is
 
 

@@ -69,6 +69,7 @@ def test_every_module_of_these_layers_is_declared() -> None:
         "deferral",
         "sensor",
         "search_space",
+        "servers",
         "versions",
         "__init__",
     }  # what others build upon

@@ -70,6 +70,38 @@ _ATTEMPT = _object(
 )
 
 
+_CLUSTER_STATES = ("Failed", "ResourceReleased", "RunningHealthy", "SchedulingFailure", "Submitted")
+
+
+def spark_cluster(template: Schema) -> Schema:
+    """Return the schema of a SparkCluster.
+
+    :param template: schema of a PodTemplateSpec; of a StatefulSet's other fields none is looked into.
+    """
+    workload = _ANY | {"properties": {"template": template}}
+    role = {"serviceMetadata": _ANY, "serviceSpec": _ANY, "statefulSetMetadata": _ANY, "statefulSetSpec": workload}
+    instances = _object(
+        "initWorkers", "maxWorkers", "minWorkers", initWorkers=_COUNT, maxWorkers=_COUNT, minWorkers=_COUNT
+    )
+    spec = _object(
+        "clusterTolerations",
+        "runtimeVersions",
+        clusterTolerations=_object("instanceConfig", instanceConfig=instances),
+        masterSpec=_object(**role),
+        runtimeVersions=_VERSIONS,
+        sparkConf=_map(_TEXT),
+        workerSpec=_object(horizontalPodAutoscalerSpec=_ANY, **role),
+    )
+    state = _object(currentStateSummary=_one_of(*_CLUSTER_STATES), lastTransitionTime=_TEXT, message=_TEXT)
+    status = _object(
+        currentAttemptSummary=_ATTEMPT,
+        currentState=state,
+        previousAttemptSummary=_ATTEMPT,
+        stateTransitionHistory=_map(state),
+    )
+    return _object(apiVersion=_TEXT, kind=_TEXT, metadata=_ANY, spec=spec, status=status)
+
+
 def apache_spark_application(template: Schema) -> Schema:
     """Return the schema of a SparkApplication.
 

@@ -110,6 +110,10 @@ BUILTIN: tuple[ResourceType, ...] = (
         scale=_SCALE, fill=rules.fill_deployment, check=rules.check_workload,
     ),
     _in(
+        "apps", "statefulsets", "StatefulSet", short_names=("sts",), categories=("all",), status=True, generation=True,
+        scale=_SCALE, fill=rules.fill_stateful_set, check=rules.check_workload,
+    ),
+    _in(
         "apps", "replicasets", "ReplicaSet", short_names=("rs",), categories=("all",), status=True, generation=True,
         scale=_SCALE, fill=rules.fill_replica_set, check=rules.check_workload,
         selectable=_selectable("status.replicas"),

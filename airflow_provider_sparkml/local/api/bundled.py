@@ -157,6 +157,11 @@ DEFINITIONS: tuple[Manifest, ...] = (
         ANYTHING, models=f"{OWN}:ApacheSparkApplication",
     ),
     _definition(
+        ApiResource("spark.apache.org", "v1", "sparkclusters", "SparkCluster"), "",
+        [_column("Current State", ".status.currentState.currentStateSummary")],
+        ANYTHING, models=f"{OWN}:SparkCluster",
+    ),
+    _definition(
         ApiResource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"), "isvc",
         [
             _column("URL", ".status.url"),

@@ -176,6 +176,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _containers(_POD_SPEC, "image"),
         _SELECTOR,
     ),
+    "StatefulSet": (
+        Column("Ready", lambda obj: f"{dig(obj, 'status.readyReplicas') or 0}/{dig(obj, 'spec.replicas')}"),
+        AGE,
+        _containers(_POD_SPEC, "name"),
+        _containers(_POD_SPEC, "image"),
+    ),
     "ReplicaSet": (
         Column("Desired", _at("spec.replicas", 0), "integer"),
         Column("Current", _at("status.replicas", 0), "integer"),

@@ -258,6 +258,17 @@ def fill_deployment(obj: Manifest) -> None:
         rolling.setdefault("maxSurge", "25%")
 
 
+def fill_stateful_set(obj: Manifest) -> None:
+    """One replica; pods in order, replaced one by one, with numbers from 0."""
+    spec = _fill_workload(obj)
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    spec.setdefault("revisionHistoryLimit", 10)
+    strategy = spec.setdefault("updateStrategy", {})
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+    obj.setdefault("status", {}).setdefault("replicas", 0)
+
+
 def fill_replica_set(obj: Manifest) -> None:
     """One replica."""
     _fill_workload(obj)

@@ -192,9 +192,13 @@ def generate(package: str) -> dict[str, Schema]:
 
         models = KubernetesModels(importlib.import_module("kubernetes.client.models"))
         template = models.model("V1PodTemplateSpec")
-        from airflow_provider_sparkml.local.api.apache_spark_schemas import apache_spark_application
+        from airflow_provider_sparkml.local.api.apache_spark_schemas import apache_spark_application, spark_cluster
 
-        return {**training_schemas(template), "ApacheSparkApplication": apache_spark_application(template)}
+        return {
+            **training_schemas(template),
+            "ApacheSparkApplication": apache_spark_application(template),
+            "SparkCluster": spark_cluster(template),
+        }
     module = importlib.import_module(f"{package.replace('-', '_')}.models")
     return {name: PydanticModels(getattr(module, name)).schema() for name in _MODELS[package]}
 

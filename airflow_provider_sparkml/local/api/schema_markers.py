@@ -54,7 +54,7 @@ FIELDS: dict[str, dict[str, Schema]] = {
     "NodeStatus": {"addresses": _merged("type")},
     **{
         f"{kind}Status": {"conditions": _CONDITIONS}
-        for kind in ("Deployment", "ReplicaSet", "Job", "Namespace", "PersistentVolumeClaim", "Service")
+        for kind in ("Deployment", "ReplicaSet", "StatefulSet", "Job", "Namespace", "PersistentVolumeClaim", "Service")
     },
     "SparkApplicationSpec": {
         "mode": {"enum": ["cluster", "client"]},

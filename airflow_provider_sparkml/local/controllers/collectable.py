@@ -19,6 +19,7 @@ from airflow_provider_sparkml.resources.core import (
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
+    STATEFUL_SET,
 )
 
 DEFINITION = ApiResource(
@@ -33,6 +34,7 @@ BUILTIN: tuple[ApiResource, ...] = (
     SERVICE_ACCOUNT,
     PERSISTENT_VOLUME_CLAIM,
     DEPLOYMENT,
+    STATEFUL_SET,
     ROLE,
     ROLE_BINDING,
     ApiResource("", "v1", "endpoints", "Endpoints"),

@@ -25,7 +25,10 @@ HOST_VARIABLE = re.compile(r"(ADDR|ADDRESS|HOST|URI|ENDPOINT)(E?S)?$")
 """Variables in which names without a dot are hosts, one or several between commas."""
 
 _WORD = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_NAME = re.compile(rf"(?<![\w.\-/@]){_WORD}(?:\.{_WORD})+(?![\w\-.])")
+# In a path no name is a host, but the one behind `://` is.
+_BEGIN = r"(?:(?<=://)|(?<![\w.\-/@]))"
+_NAME = re.compile(rf"{_BEGIN}{_WORD}(?:\.{_WORD})+(?![\w\-.])")
+_URL_HOST = re.compile(rf"(?<=://)({_WORD}):\d+")
 _HOST = re.compile(rf"({_WORD})((?::\d+)?)")
 
 
@@ -85,7 +88,8 @@ class ClusterNames:
             is_host = bool(HOST_VARIABLE.search(variable))
             found = [host[1] for host in hosts if host and (host[2] or is_host)]
             return [name for name in found if (namespace, name) in self._services]
-        return [name for name in _NAME.findall(text) if self._is_ours(name, namespace)]
+        short = [name for name in _URL_HOST.findall(text) if (namespace, name) in self._services]
+        return [*short, *(name for name in _NAME.findall(text) if self._is_ours(name, namespace))]
 
     def _is_ours(self, name: str, namespace: str) -> bool:
         """Whether a name with dots is that of a service, or of a pod behind one."""
@@ -104,7 +108,8 @@ class ClusterNames:
         search = search_domains(pod)
         for name in self.names_in(variable, text, pod["metadata"]["namespace"]):
             if address := self.resolve(name, search):
-                text = re.sub(rf"(?<![\w.\-/@]){re.escape(name)}(?![\w\-.])", address, text)
+                end = r"(?![\w\-.])" if "." in name else r"(?=:\d|,|$)"
+                text = re.sub(rf"{_BEGIN}{re.escape(name)}{end}", address, text)
         return text
 
     async def known(self, variables: Mapping[str, str], words: Iterable[str], pod: Manifest) -> None:

@@ -39,7 +39,10 @@ EXPECTED: dict[str, list[Right]] = {
     "spark_apache": [*rights_of(APACHE_SPARK_APPLICATION)],
     "spark_scheduled": of_kinds("ScheduledSparkApplication"),
     "spark_connect": of_kinds("SparkConnect"),
-    "training": of_kinds("!", "SparkApplication", "ScheduledSparkApplication", "SparkConnect", "InferenceService"),
+    "spark_cluster": of_kinds("SparkCluster"),
+    "training": of_kinds(
+        "!", "SparkApplication", "ScheduledSparkApplication", "SparkConnect", "SparkCluster", "InferenceService"
+    ),
     "serving": of_kinds("InferenceService"),
     "preflight": [*PREFLIGHT_RIGHTS],
     "cleanup": [*CLEANUP_RIGHTS],

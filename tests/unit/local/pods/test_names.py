@@ -79,6 +79,10 @@ def test_services_and_the_pods_of_headless_ones_have_names(names: ClusterNames) 
         ("", "two.ring", "two.ring"),  # no such pod
         ("", "far.other.svc", "far.other.svc"),  # no pod behind it
         ("URL", "https://example.com/ring", "https://example.com/ring"),
+        ("", "spark://ring:7077", "spark://127.1.0.1:7077"),
+        ("URL", "http://web.ns.svc/v1", "http://127.1.0.3/v1"),
+        ("", "pvc://ring/zero.ring", "pvc://ring/zero.ring"),
+        ("", "join ring at tcp://ring:1 now", "join ring at tcp://127.1.0.1:1 now"),
     ],
 )
 def test_names_are_replaced_where_they_can_be_nothing_else(

@@ -1,4 +1,4 @@
-"""Starts what Spark's Kubernetes code asks a container for: `driver …`, `executor`, `submit …`, or any other command.
+"""Starts what Spark asks a container for: `driver …`, `executor`, `submit …`, `class …`, or any other command.
 
 Spark sets the SPARK_* variables on the pods that it makes. Every JVM is started as Spark's own scripts start it, by
 what `org.apache.spark.launcher.Main` says, with one addition: an archive of parsed classes (CDS), which halves the
@@ -45,6 +45,8 @@ def main(words: list[str]) -> None:
             become(with_archive(launch([SUBMIT, *arguments]), SHORT_LIVED))
         case ["executor"]:
             become(with_archive(executor()))
+        case ["class", *arguments]:
+            become(with_archive(launch(arguments)))
         case ["archive"]:
             make_archive()
         case _:
@@ -54,10 +56,10 @@ def main(words: list[str]) -> None:
 def launch(arguments: list[str]) -> list[str]:
     """Return the command that Spark's launcher makes of a class and its arguments, as `bin/spark-class` runs it."""
     classpath = [jar for jar in JARS if Path(jar).name.startswith(("spark-launcher", "spark-common-utils-java"))]
-    version = Path(classpath[0]).name.partition("_")[2].partition("-")[0]  # as in spark-launcher_2.13-4.3.0.jar
+    # As in spark-launcher_2.13-4.3.0.jar; a standalone worker's executors are started by its own launcher, too.
+    os.environ["SPARK_SCALA_VERSION"] = Path(classpath[0]).name.partition("_")[2].partition("-")[0]
     answer = subprocess.run(
         [JAVA, *SHORT_LIVED, "-cp", ":".join(classpath), "org.apache.spark.launcher.Main", *arguments],
-        env={**os.environ, "SPARK_SCALA_VERSION": version},
         stdout=subprocess.PIPE,
         check=False,
     )
