@@ -24,7 +24,7 @@ lint: env ## style, types and the import contract
 images: env ## build the local cluster's images (virtual environments in the user's cache)
 	sparkml images build
 
-test: lint images ## lint, then every test (some 15 minutes, on 2 cores)
+test: lint images ## lint, then every test (some 11 minutes, on 2 cores)
 	pytest --numprocesses 2 --no-loadscope-reorder
 
 test-training: env images ## distributed training with real PyTorch and Horovod (10 minutes, and 5 to build them once)
