@@ -80,8 +80,9 @@ class ScheduledSparkApplicationOperator(DeferringOperator):
     async def start(self, cluster: Cluster, context: Context) -> Submission:
         """Apply the manifest."""
         from airflow_provider_sparkml.jobs.schedules import ensure
+        from airflow_provider_sparkml.resources.profiles import apply_profile
 
-        manifest = self.manifest()
+        manifest = apply_profile(self.manifest(), await self.profile())
         for warning in self.resource.lint(self.resource.normalize(manifest)):
             self.log.warning("%s", warning)
         namespace = await self.namespace_of(cluster, manifest)

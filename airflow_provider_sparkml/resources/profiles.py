@@ -210,13 +210,13 @@ def _files(path: str, application: Mapping[str, Any]) -> Iterator[tuple[str, str
 
 
 def _applications(value: Any, path: str = "spec") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the specs of SparkApplications below a value: the manifest's own, or a trial's."""
+    """Yield the specs of SparkApplications below a value: the manifest's own, a schedule's, or a trial's."""
     if isinstance(value, Mapping):
         if "mainApplicationFile" in value:
             yield path, value
-        trial = part_of(value, "trialTemplate", "trialSpec", "spec")
-        if trial:
-            yield from _applications(trial, f"{path}.trialTemplate.trialSpec.spec")
+        for within in (("template",), ("trialTemplate", "trialSpec", "spec")):
+            if nested := part_of(value, *within):
+                yield from _applications(nested, ".".join((path, *within)))
 
 
 def _overlaps(manifest: Manifest, code: CodeVolume) -> Iterator[str]:

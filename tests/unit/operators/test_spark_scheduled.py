@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_sparkml.exceptions import (
+    InvalidManifestError,
     JobDeletedError,
     NameTakenError,
     NotFoundError,
@@ -137,6 +138,15 @@ async def test_a_kill_removes_only_what_was_created(schedules: Any, task_context
     await changed.on_kill()
     assert schedules.one()
     await created.on_kill()
+    assert schedules.all() == []
+
+
+def test_production_refuses_a_template_whose_image_can_change(
+    schedules: Any, task_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_SPARKML_PROFILE", "production")
+    with pytest.raises(InvalidManifestError, match=r"spec.template.image is 'i', which can be another image tomorrow"):
+        operator().execute(task_context())
     assert schedules.all() == []
 
 

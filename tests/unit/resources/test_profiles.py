@@ -20,6 +20,7 @@ from airflow_provider_sparkml.resources.profiles import (
 )
 from airflow_provider_sparkml.resources.serving import InferenceService
 from airflow_provider_sparkml.resources.spark import Dependencies, Driver, Executor, SparkApplication, Volume
+from airflow_provider_sparkml.resources.spark_scheduled import ScheduledSparkApplication
 from airflow_provider_sparkml.resources.trainer import PodOverrides, Trainer, TrainJob
 from airflow_provider_sparkml.resources.training_pods import Replica, TrainingPods
 
@@ -310,6 +311,15 @@ def test_a_trials_variables_count() -> None:
     assert "spec.trialTemplate.trialSpec.spec.template.spec.containers[0].env" in fault(
         experiment, locked_env=["JAVA_HOME"]
     )
+
+
+def test_a_schedules_program_and_image_count() -> None:
+    def schedule(image: str, program: str) -> dict[str, Any]:
+        template = SparkApplication(image=image, main_application_file=program)
+        return ScheduledSparkApplication(name="s", schedule="@hourly", template=template).to_manifest()
+
+    assert "spec.template.mainApplicationFile is 's3a://b/x.py'" in fault(schedule("i:1", "s3a://b/x.py"))
+    assert "spec.template.image is 'i:latest'" in fault(schedule("i:latest", "local:///opt/x.py"))
 
 
 @pytest.mark.parametrize("value", ["JAVA_HOME", None, [1], [""], {"A": 1}])
