@@ -23,6 +23,7 @@ from airflow_provider_sparkml.local.controllers.experiments import experiment_co
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
 from airflow_provider_sparkml.local.controllers.jobs import job_controller
 from airflow_provider_sparkml.local.controllers.kubeflow_v1 import training_controllers
+from airflow_provider_sparkml.local.controllers.kueue import kueue_controller
 from airflow_provider_sparkml.local.controllers.mpijobs import mpi_job_controller
 from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
 from airflow_provider_sparkml.local.controllers.runtime import run_controllers
@@ -183,6 +184,7 @@ async def _parts(
         scheduled_controller(client),
         spark_connect_controller(client),
         spark_cluster_controller(client),
+        kueue_controller(client),
     )
 
     async def run() -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,31 @@ import pytest
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
+from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.exceptions import NotFoundError
 from airflow_provider_sparkml.jobs.leftovers import clean_up
+from airflow_provider_sparkml.jobs.outcome import Deadlines
+from airflow_provider_sparkml.jobs.wait import wait
+from airflow_provider_sparkml.local.controllers.kueue import CLUSTER_QUEUE, LOCAL_QUEUE
 from airflow_provider_sparkml.local.controllers.spark_state import state_of
-from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
 from airflow_provider_sparkml.resources.code import CodeVolume
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
 from airflow_provider_sparkml.resources.leftovers import of_application
 from airflow_provider_sparkml.resources.profiles import Profile, apply_profile
 from airflow_provider_sparkml.resources.sizing import Node, plan_executors
-from airflow_provider_sparkml.resources.spark import API, DRIVER_CONTAINER, Driver, Executor, SparkApplication
+from airflow_provider_sparkml.resources.spark import (
+    API,
+    DRIVER_CONTAINER,
+    SPARK_APPLICATION,
+    Driver,
+    Executor,
+    SparkApplication,
+)
 from airflow_provider_sparkml.resources.spark_placement import colocated, guaranteed
 from airflow_provider_sparkml.resources.spark_requests import PodRequest, heap_mib, millicores, pod_request, requested
 from tests.integration.conftest import ClusterProcess
+from tests.integration.jobs.conftest import Told
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
@@ -430,6 +443,45 @@ async def test_deletion_and_the_death_of_the_cluster_in_mid_run(cluster: Cluster
     await cluster.client.delete(API, "second", NAMESPACE)
     await cluster.nothing_left_of("second")
     assert cluster.processes() == []
+
+
+async def test_a_queue_with_room_for_one_lets_one_run_after_the_other(cluster: Cluster) -> None:
+    """Held back, admitted and accounted for as by Kueue; the wait for the second one tells what it waits for."""
+    client, version = cluster.client, {"apiVersion": "kueue.x-k8s.io/v1beta2"}
+    resources = [{"name": name, "nominalQuota": quota} for name, quota in (("cpu", "3"), ("memory", "8Gi"))]
+    group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "default", "resources": resources}]}
+    queue = {**version, "kind": "ClusterQueue", "metadata": {"name": "all"}, "spec": {"resourceGroups": [group]}}
+    local = {**version, "kind": "LocalQueue", "metadata": {"name": "team"}, "spec": {"clusterQueue": "all"}}
+    await client.create(CLUSTER_QUEUE, queue)
+    await client.create(LOCAL_QUEUE, local, NAMESPACE)
+    apps = {}
+    for name in ("first", "second"):
+        application = SparkApplication(
+            name=name,
+            image="sparkml/spark:1",
+            main_application_file="local:///opt/sparkml/pi.py",
+            arguments=["2"],
+            driver=Driver(memory="512m", service_account="spark"),
+            executor=Executor(memory="512m"),
+            queue="team",
+        )
+        apps[name] = await client.create(API, application.to_manifest(), NAMESPACE)
+        assert apps[name]["spec"]["suspend"] is True
+    hub, told = WatchHub(client), Told()
+    try:
+        async with asyncio.timeout(SECONDS):
+            ref = ResourceRef.of(apps["second"])
+            outcome = await wait(
+                client, hub, SPARK_APPLICATION, ref, Deadlines(queue_until=time.time() + 200), log=told
+            )
+    finally:
+        await hub.close()
+    assert outcome.verdict.phase is Phase.SUCCEEDED, told.text
+    assert "QUEUED (SUSPENDED): waiting for Kueue to admit it from queue team" in told.text
+    assert "insufficient unused quota for cpu in flavor default, 1 more needed" in told.text
+    first, second = await cluster.ended("first"), await cluster.ended("second")
+    assert state_of(first) == "COMPLETED", await cluster.log("first")
+    assert second["status"]["lastSubmissionAttemptTime"] >= first["status"]["terminationTime"]
 
 
 async def test_code_on_a_volume_runs_instead_of_the_images(cluster: Cluster) -> None:

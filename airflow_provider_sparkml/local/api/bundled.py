@@ -99,6 +99,7 @@ _INFERENCE_SERVICE: dict[str, Any] = {
 """An InferenceService as far as the local cluster serves it; the pods' specs in it are not looked into."""
 
 _SPARK = "sparkoperator.k8s.io"
+_KUEUE = "kueue.x-k8s.io"
 _TRAINER = "trainer.kubeflow.org"
 _KUBEFLOW = "kubeflow.org"
 OWN = "airflow-provider-sparkml"
@@ -122,6 +123,11 @@ def _katib(plural: str, kind: str, *columns: dict[str, str]) -> Manifest:
 def _trainer(plural: str, kind: str, *columns: dict[str, str], namespaced: bool = True) -> Manifest:
     api = ApiResource(_TRAINER, "v1alpha1", plural, kind, namespaced)
     return _definition(api, "", list(columns), ANYTHING, models=f"kubeflow-trainer-api:TrainerV1alpha1{kind}")
+
+
+def _kueue(plural: str, kind: str, short_name: str, *columns: dict[str, str], namespaced: bool = True) -> Manifest:
+    api = ApiResource(_KUEUE, "v1beta2", plural, kind, namespaced)
+    return _definition(api, short_name, list(columns), ANYTHING)
 
 
 DEFINITIONS: tuple[Manifest, ...] = (
@@ -180,5 +186,12 @@ DEFINITIONS: tuple[Manifest, ...] = (
     _katib("suggestions", "Suggestion", _column("Requested", ".spec.requests"),
            _column("Assigned", ".status.suggestionCount")),
     _katib("trials", "Trial"),
+    _kueue("resourceflavors", "ResourceFlavor", "flavor", namespaced=False),
+    _kueue("clusterqueues", "ClusterQueue", "cq", namespaced=False),
+    _kueue("localqueues", "LocalQueue", "lq", _column("ClusterQueue", ".spec.clusterQueue")),
+    _kueue("workloads", "Workload", "wl", _column("Queue", ".spec.queueName"),
+           _column("Reserved in", ".status.admission.clusterQueue"),
+           _column("Admitted", ".status.conditions[?(@.type=='Admitted')].status"),
+           _column("Finished", ".status.conditions[?(@.type=='Finished')].status")),
 )  # fmt: skip
 """What is created at a cluster's first start; whoever applies another definition of the same name replaces it."""

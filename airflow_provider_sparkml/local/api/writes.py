@@ -20,6 +20,7 @@ from airflow_provider_sparkml.local.api.metadata import (
     new_uid,
     now,
 )
+from airflow_provider_sparkml.local.api.queueing import hold_back
 from airflow_provider_sparkml.local.api.schema import apply_schema
 from airflow_provider_sparkml.local.api.status import (
     StatusError,
@@ -114,6 +115,7 @@ def create(
         meta["generation"] = 1
     drop_empty(meta)
     warnings = _complete(kind, schema, obj, None, call)
+    hold_back(kind.api, obj)
     check_escalation(cluster, kind, call.user, obj, None)
     admit_create(cluster, kind, obj, dry_run=call.dry_run)
     if cluster.store.get(kind.storage, meta.get("namespace", ""), meta["name"]) is not None:

@@ -19,7 +19,6 @@ from airflow_provider_sparkml.jobs.kueue import WORKLOAD
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
-from airflow_provider_sparkml.local.controllers.collectable import DEFINITION
 from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
@@ -210,21 +209,16 @@ async def test_the_runs_of_its_operator_are_in_the_outcome(start, operator, wait
 @pytest.fixture
 async def workload(client, namespace, start, operator):
     """A suspended job, and the Workload that Kueue has made for it, waiting for quota."""
-    names = {"plural": "workloads", "kind": "Workload", "listKind": "WorkloadList", "singular": "workload"}
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1beta2", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    spec = {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]}
-    await client.create(DEFINITION, {"metadata": {"name": "workloads.kueue.x-k8s.io"}, "spec": spec})
     ref = (await start()).ref
     await operator.write(ref.name, "SUSPENDED")
     waits = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "no quota for cpu in flavor x"}
     manifest = {
         "metadata": {"name": f"sparkapplication-{ref.name}", "labels": {"kueue.x-k8s.io/job-uid": ref.uid}},
         "spec": {"active": True},
-        "status": {"conditions": [waits]},
     }
-    yield ref, await client.create(WORKLOAD, manifest, namespace)
-    await client.delete(DEFINITION, "workloads.kueue.x-k8s.io", propagation="Background")
+    made = await client.create(WORKLOAD, manifest, namespace)
+    status = {"status": {"conditions": [waits]}}
+    return ref, await client.patch(WORKLOAD, made["metadata"]["name"], status, namespace, subresource="status")
 
 
 async def test_a_workload_that_kueue_has_deactivated_ends_the_wait(
@@ -236,7 +230,8 @@ async def test_a_workload_that_kueue_has_deactivated_ends_the_wait(
     await told.until("Kueue: workload sparkapplication-")
     await told.until("no quota for cpu in flavor x")
     gone = {"type": "Evicted", "status": "True", "reason": "DeactivatedDueToRequeuingLimitExceeded", "message": "often"}
-    await client.patch(WORKLOAD, obj["metadata"]["name"], {"status": {"conditions": [gone]}}, namespace)
+    name, status = obj["metadata"]["name"], {"status": {"conditions": [gone]}}
+    await client.patch(WORKLOAD, name, status, namespace, subresource="status")
     outcome = await ended(task)
     with pytest.raises(NotAdmittedError, match=r"^Kueue has deactivated the workload of .*LimitExceeded\): often"):
         await finish(airflow, SPARK_APPLICATION, outcome, on_finish="keep", log=told)
