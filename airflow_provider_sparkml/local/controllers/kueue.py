@@ -149,6 +149,8 @@ class _Queues:
         if found.problem:
             put_condition(status, "QuotaReserved", False, reason or "Inadmissible", found.problem)
             await write_status(self._client, WORKLOAD, workload, status)
+            if not is_suspended(api, job):  # somebody else has let it go
+                await self._suspend(api, job, True)
             return
         assignments = [
             {"name": each.name, "count": each.count, "flavors": dict(found.flavors.get(each.name) or {})}

@@ -120,6 +120,8 @@ async def test_the_next_may_go_when_the_one_before_has_ended(api_server: Any, ap
             "pod set main: insufficient unused quota for cpu in flavor default, 1 more needed"
         )
         assert await api.is_held_back("second")
+        await api.patch(f"{api.jobs}/second", {"spec": {"suspend": False}})
+        await api.until(f"{api.jobs}/second", lambda job: job["spec"]["suspend"])  # nobody else may let it go
         await api.end("first")
         await api.until_released("second")
         done = await api.workload("first", lambda each: condition(each, "Finished"))
