@@ -158,9 +158,17 @@ class ApacheSparkReconciler:
 
 
 def submission_properties(app: Manifest, target: Target, templates: dict[str, Path]) -> dict[str, str]:
-    """Return all Spark properties of a submission; see ``SparkAppSubmissionWorker.buildDriverConf``."""
+    """Return all Spark properties of a submission; see ``SparkAppSubmissionWorker.buildDriverConf``.
+
+    :raises InvalidManifestError: it is for another master, which spark-submit in cluster mode cannot do.
+    """
     name, version = app["metadata"]["name"], app["spec"]["runtimeVersions"]["sparkVersion"]
     stated = {key: str(value) for key, value in part_of(app, "spec", "sparkConf").items()}
+    if not stated.get("spark.master", "k8s").startswith("k8s"):
+        raise InvalidManifestError(
+            f"spec.sparkConf['spark.master'] is {stated['spark.master']!r}: the local cluster runs applications on "
+            "pods of their own only; leave it out, or run spark-submit in a pod"
+        )
     for key, value in stated.items():
         if key.startswith("spark.kubernetes.") and key.endswith("container.image"):
             stated[key] = value.replace("{{SPARK_VERSION}}", version)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.local.controllers import apache_spark_state as states
 from airflow_provider_sparkml.local.controllers.apache_spark import (
     pod_template,
@@ -181,3 +182,10 @@ def test_the_driver_belongs_to_its_application() -> None:
     assert [each["name"] for each in template["spec"]["containers"]] == [DRIVER_CONTAINER]
     assert "ownerReferences" not in pod_template(app, "executor")["metadata"]
     assert "driverSpec" not in app["spec"]
+
+
+def test_another_master_is_refused_rather_than_passed_over() -> None:
+    app = application()
+    app["spec"]["sparkConf"] = {"spark.master": "spark://c-master-svc:7077"}
+    with pytest.raises(InvalidManifestError, match=r"spark\.master'\] is 'spark://c-master-svc:7077'"):
+        submission_properties(app, TARGET, {"driver": Path("d"), "executor": Path("e")})
