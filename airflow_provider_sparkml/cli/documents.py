@@ -66,7 +66,7 @@ def read_documents(file: Path) -> list[Document]:
         raise InvalidManifestError(f"{name}: it cannot be read: {error}") from error
     try:
         return list(_parse(name, text))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 31st of February, ten thousand brackets
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         problem = getattr(error, "problem", None) or str(error)

@@ -310,14 +310,29 @@ async def check_quota(client: KubernetesClient, namespace: str) -> Finding:
     return Finding(check, Status.OK, f"there is room in {names}" if names else "there is none")
 
 
+_COMPUTE = ("cpu", "memory")
+_NEEDED = frozenset(
+    {*_COMPUTE, *(f"{part}.{name}" for part in ("requests", "limits") for name in _COMPUTE)}
+    | {f"{prefix}{name}" for prefix in ("", "count/") for name in ("pods", "services", "configmaps")}
+)
+"""Resources of a quota that jobs take up."""
+
+
 def used_up(quota: Manifest) -> list[str]:
-    """Return what of a ResourceQuota is used up: ``compute: pods 10 of 10``."""
+    """Return what that jobs need of a ResourceQuota is used up: ``compute: pods 10 of 10``.
+
+    A quota with scopes is left out: it counts some pods only, of which a job's need not be.
+    """
+    spec = quota.get("spec") or {}
+    if spec.get("scopes") or spec.get("scopeSelector"):
+        return []
     status = quota.get("status") or {}
     hard, used = status.get("hard") or {}, status.get("used") or {}
     return [
         f"{quota['metadata']['name']}: {name} {used[name]} of {limit}"
         for name, limit in sorted(hard.items())
-        if name in used and parse_quantity(str(used[name]), name) >= parse_quantity(str(limit), name)
+        if name in _NEEDED.intersection(used)
+        and parse_quantity(str(used[name]), name) >= parse_quantity(str(limit), name)
     ]
 
 

@@ -140,20 +140,30 @@ def _shown(source: Any) -> Any:
     """Return what may be shown of rendered manifests, and tell Airflow's masker the values of Secrets among them."""
     from airflow.sdk.log import mask_secret
 
-    if not isinstance(source, Mapping) and not (isinstance(source, str) and "Secret" in source):
+    if not _may_hold_secret(source):
         return source
+    if not isinstance(source, (Mapping, str)):
+        return HIDDEN  # a list of manifests: execute() says that it takes none
     try:
         manifests = load_manifests(source)
     except InvalidManifestError:
-        # Bad input, of which execute() says what is wrong; there may be values in it all the same.
-        return source if isinstance(source, Mapping) and not is_secret(source) else HIDDEN
+        return HIDDEN  # bad input, of which execute() says what is wrong; there may be values in it all the same
     values = [value for each in manifests for value in values_of(each)]
     for value in values:
         mask_secret(value)
-    if not any(is_secret(each) for each in manifests):
-        return source
+    if any(_may_hold_secret(each) and not is_secret(each) for each in manifests):
+        return HIDDEN  # within another object, such as a List
     shown = [hidden(each) for each in manifests]
     return shown[0] if isinstance(source, Mapping) else shown
+
+
+def _may_hold_secret(value: Any) -> bool:
+    """Whether a Secret may be in a value: a text that mentions one, or a mapping of that kind at any depth."""
+    if isinstance(value, str):
+        return "Secret" in value
+    if isinstance(value, Mapping):
+        return is_secret(value) or any(_may_hold_secret(each) for each in value.values() if not isinstance(each, str))
+    return isinstance(value, (list, tuple)) and any(_may_hold_secret(each) for each in value)
 
 
 class KubernetesGetOperator(ClusterOperator):

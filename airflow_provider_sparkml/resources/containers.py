@@ -12,12 +12,18 @@ from typing import Any
 
 # What has these fields is a container, or is like one: a SparkApplication's role, a TrainJob's trainer.
 _TEXTS = ("image", "workingDir")
-_LISTS = ("env", "envFrom", "volumeMounts", "command", "args")
+_LISTS = ("env", "envFrom", "volumeMounts", "command", "args", "configMaps", "secrets")
 _MAPPINGS = ("envVars", "envSecretKeyRefs")
 # Names and values that people choose, and the volumes of a pod, where `image` is something else.
 _OPAQUE = frozenset(
     {"metadata", "labels", "annotations", "nodeSelector", "matchLabels", "sparkConf", "hadoopConf", "volumes"}
 )
+_SUBMIT_OPTIONS = {
+    "--jars": "spark.jars",
+    "--packages": "spark.jars.packages",
+    "--py-files": "spark.submit.pyFiles",
+    "--archives": "spark.archives",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +73,24 @@ def confs(value: Any, path: str = "spec") -> Iterator[Part]:
             if key == "sparkConf" and isinstance(item, Mapping):
                 yield Part(f"{path}.{key}", item)
             elif key in ("command", "args") and isinstance(item, list):
-                pairs = [
-                    str(after).partition("=")
-                    for word, after in pairwise(item)
-                    if word in ("--conf", "-c") and "=" in str(after)
-                ]
-                if pairs:
-                    yield Part(f"{path}.{key}", {name: said for name, _, said in pairs})
+                found = dict(_options(item))
+                if found:
+                    yield Part(f"{path}.{key}", found)
             elif key not in _OPAQUE:
                 yield from confs(item, f"{path}.{key}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from confs(item, f"{path}[{index}]")
+
+
+def _options(words: list[Any]) -> Iterator[tuple[str, str]]:
+    """Yield the Spark properties that options of ``spark-submit`` set."""
+    for word, after in pairwise(map(str, words)):
+        if word in ("--conf", "-c") and "=" in after:
+            name, _, said = after.partition("=")
+            yield name, said
+        elif word in _SUBMIT_OPTIONS:
+            yield _SUBMIT_OPTIONS[word], after
 
 
 def pod_specs(value: Any) -> Iterator[dict[str, Any]]:

@@ -164,26 +164,30 @@ def decide(found: Objects, scope: Scope) -> list[Leftover]:
             break
         ours |= {uid_of(obj): obj for _, obj in taken}
         known |= {mention for api, obj in taken if api is POD for mention in mentions(api, obj)} - busy
-    names = {value for kind, value in known if kind == APP_NAME}
-    ours |= {uid_of(obj): obj for obj in _dead_routes(found, scope, ours.keys(), names)}
+    ours |= {uid_of(obj): obj for obj in _dead_routes(found, scope, ours.keys(), known)}
     return [
         _leftover(api, obj, ours.keys()) for api in TYPES for obj in found.get(api, ()) if uid_of(obj) in ours
     ]  # fmt: skip
 
 
 def mentions(api: ApiResource, obj: Manifest) -> frozenset[Mention]:
-    """Return which applications an object names: in its labels or selectors, or by how the operator finds it."""
+    """Return which applications an object names: in its labels or selectors, or by how the operator finds it.
+
+    A selector counts by an id, which no other run has. One by name may be of something lasting, for all runs of that
+    name, which somebody else has put there; it counts for the operator's own Service, known by its name, whose labels
+    an application may have replaced (``sparkUIOptions.serviceLabels``).
+    """
     spec, metadata = obj.get("spec") or {}, obj["metadata"]
     selectors = (
         spec.get("selector") if api is SERVICE else (spec.get("selector") or {}).get("matchLabels"),
         (spec.get("podSelector") or {}).get("matchLabels"),
     )
-    said = {
-        (key, str(labels[key]))
-        for labels in (labels_of(obj), *selectors)
-        for key in (APP_ID, APP_NAME)
-        if labels and labels.get(key)
-    }
+    stated = labels_of(obj)
+    said = {(key, str(stated[key])) for key in (APP_ID, APP_NAME) if stated.get(key)}
+    said |= {(APP_ID, str(each[APP_ID])) for each in selectors if each and each.get(APP_ID)}
+    name = (selectors[0] or {}).get(APP_NAME) if api is SERVICE else None
+    if name and metadata["name"] == f"{name}-ui-svc":
+        said.add((APP_NAME, str(name)))
     if api is POD and labels_of(obj).get(ROLE) == "driver" and labels_of(obj).get(naming.MANAGED_BY) == naming.PREFIX:
         # In client mode the driver's pod is the job, and its application has the pod's name for an id.
         said |= set() if said else {(APP_ID, metadata["name"])}
@@ -214,7 +218,7 @@ def _claims(scope: Scope, app: Manifest) -> bool:
     if scope.ended_before is None:
         return True
     verdict = SPARK_APPLICATION.read(app)
-    ended = verdict.finished_at or app["metadata"].get("creationTimestamp")
+    ended = verdict.finished_at or _last_written(app)
     return verdict.phase.is_terminal and _is_before(ended, scope.ended_before)
 
 
@@ -256,10 +260,14 @@ def _busy(found: Objects, scope: Scope, ours: AbstractSet[str]) -> set[Mention]:
     return busy
 
 
-def _dead_routes(found: Objects, scope: Scope, ours: AbstractSet[str], names: AbstractSet[str]) -> Iterator[Manifest]:
+def _dead_routes(
+    found: Objects, scope: Scope, ours: AbstractSet[str], known: AbstractSet[Mention]
+) -> Iterator[Manifest]:
     """Yield the Istio objects that route to nothing but Services that go, or have gone."""
     if SERVICE not in found:
         return  # nobody can tell which Services are left
+    names = {value for kind, value in known if kind == APP_NAME}
+    drivers = {value for kind, value in known if kind == APP_ID}  # in client mode, of the driver's Service too
     going = {obj["metadata"]["name"] for obj in found[SERVICE] if uid_of(obj) in ours}
     staying = {obj["metadata"]["name"] for obj in found[SERVICE]} - going
     for api in istio_routes.TYPES:
@@ -269,12 +277,9 @@ def _dead_routes(found: Objects, scope: Scope, ours: AbstractSet[str], names: Ab
                     yield obj
                 continue
             services = istio_routes.services_of(api, obj)
-            manager = labels_of(obj).get(naming.MANAGED_BY, naming.PREFIX)
-            if not services or services & staying or manager != naming.PREFIX or _is_of_another(obj, scope):
+            if not services or services & staying or _is_of_another(obj, scope):
                 continue  # it does something yet, or somebody else looks after it
-            dead = services <= going or all(
-                name in going or istio_routes.is_spark_service(name, names) for name in services
-            )
+            dead = all(istio_routes.is_spark_service(name, names) for name in services - going - drivers)
             old = scope.ended_before is None or _has_ended(obj, scope.ended_before)
             if dead or (_is_marked(obj, scope) and old):
                 yield obj
@@ -285,6 +290,12 @@ def _has_ended(obj: Manifest, before: datetime) -> bool:
     states = [each.get("state") or {} for each in (obj.get("status") or {}).get("containerStatuses") or ()]
     ends = [end for state in states if (end := (state.get("terminated") or {}).get("finishedAt"))]
     return all(_is_before(time, before) for time in (*ends, obj["metadata"].get("creationTimestamp")))
+
+
+def _last_written(obj: Manifest) -> str:
+    """Return when an object was changed for the last time: no end of it can be later."""
+    times = [str(each["time"]) for each in obj["metadata"].get("managedFields") or () if each.get("time")]
+    return max(times, default=str(obj["metadata"].get("creationTimestamp") or ""))
 
 
 def _is_before(time: str | None, moment: datetime) -> bool:
@@ -301,6 +312,8 @@ def _is_marked(obj: Manifest, scope: Scope) -> bool:
 def _is_of_another(obj: Manifest, scope: Scope) -> bool:
     """Whether an object's labels say that it is another run's, another Airflow's, or managed by another program."""
     labels = labels_of(obj)
+    if labels.get(naming.MANAGED_BY, naming.PREFIX) != naming.PREFIX:
+        return True
     return any(labels.get(key, value) != value for key, value in scope.labels.items())
 
 

@@ -106,7 +106,7 @@ def _documents(text: str, where: str) -> list[Any]:
         # A subclass of SafeLoader.
         loaded = yaml.load_all(text, Loader=strict_loader())
         return [document for document in loaded if document is not None]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 31st of February, ten thousand brackets
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)

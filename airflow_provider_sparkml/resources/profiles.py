@@ -26,10 +26,13 @@ _LOCAL = "local://"
 _SEARCH_PATHS = ("PYTHONPATH", "CLASSPATH", "SPARK_DIST_CLASSPATH", "SPARK_EXTRA_CLASSPATH")
 _CLASS_PATHS = ("spark.driver.extraClassPath", "spark.executor.extraClassPath")
 _IMAGE_CONFS = tuple(f"spark.kubernetes.{role}container.image" for role in ("", "driver.", "executor."))
-_CONF_MOUNT = re.compile(r"spark\.kubernetes\.(driver|executor)\.volumes\.[^.]+\.[^.]+\.mount\.path")
+_CONF_MOUNT = re.compile(r"spark\.kubernetes\.(driver|executor)\.(volumes\.[^.]+\.[^.]+\.mount\.path|secrets\.[^.]+)")
+# Lists of a part whose entries are mounted, and the field that says where.
+_MOUNTS = {"volumeMounts": "mountPath", "configMaps": "path", "secrets": "path"}
 _FETCHED_CONFS = ("spark.jars", "spark.jars.packages", "spark.submit.pyFiles", "spark.archives")
 _PARAM = re.compile(r"\bparams(?:\.(\w+)|\[['\"]([^'\"]+)['\"]\])")
 _ENV_CONFS = ("spark.kubernetes.driverEnv.", "spark.executorEnv.")
+_SECRET_ENV_CONFS = tuple(f"spark.kubernetes.{role}.secretKeyRef." for role in ("driver", "executor"))
 
 
 class Profile(StrEnum):
@@ -106,12 +109,11 @@ def production_faults(manifest: Manifest) -> Iterator[str]:
     for conf in confs(spec):
         yield from _conf_faults(conf, programs)
     for part in parts(spec):
-        for path, mount in part.entries("volumeMounts"):
-            place = mount.get("mountPath")
-            for program, field in programs.items() if isinstance(place, str) else ():
-                if _within(program, str(place)):
+        for path, place in _mounts(part):
+            for program, field in programs.items():
+                if _within(program, place):
                     yield (
-                        f"{path}.mountPath is {place!r}, and {field} runs {program!r} from there: profile 'production' "
+                        f"{path} is {place!r}, and {field} runs {program!r} from there: profile 'production' "
                         "runs only what is in the image; put it there, or mount the volume elsewhere"
                     )
 
@@ -177,8 +179,19 @@ def _programs(spec: Any) -> Iterator[tuple[str, str]]:
         for key, separator in [(key, ",") for key in _FETCHED_CONFS] + [(key, ":") for key in _CLASS_PATHS]:
             for file in _split(conf.value.get(key), separator):
                 yield file.removeprefix(_LOCAL), f"{conf.path}[{key!r}]"
+        for key, value in conf.value.items():
+            if any(key == f"{start}{name}" for start in _ENV_CONFS for name in _SEARCH_PATHS):
+                yield from ((found, f"{conf.path}[{key!r}]") for found in _split(value, ":"))
     for part in parts(spec):
         yield from _programs_of(part)
+
+
+def _mounts(part: Part) -> Iterator[tuple[str, str]]:
+    """Yield field and place of whatever a part mounts."""
+    for name, field in _MOUNTS.items():
+        for path, mount in part.entries(name):
+            if isinstance(mount.get(field), str):
+                yield f"{path}.{field}", mount[field]
 
 
 def _programs_of(part: Part) -> Iterator[tuple[str, str]]:
@@ -191,10 +204,12 @@ def _programs_of(part: Part) -> Iterator[tuple[str, str]]:
                 yield found, f"{part.path}.{name}"
             if isinstance(directory, str) and _RELATIVE.fullmatch(text):
                 yield posixpath.join(directory, text), f"{part.path}.{name}"
-    for path, entry in part.entries("env"):
-        if entry.get("name") in _SEARCH_PATHS:
-            for found in _split(entry.get("value"), ":"):
-                yield found, f"{path} ({entry['name']})"
+    if isinstance(directory, str) and "-m" in (*command, *part.texts("args")):
+        yield directory, f"{part.path}.workingDir"
+    for path, name, value in _set_by(part):
+        if name in _SEARCH_PATHS:
+            for found in _split(value, ":"):
+                yield found, f"{path} ({name})"
 
 
 def _files(path: str, application: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -221,14 +236,20 @@ def _applications(value: Any, path: str = "spec") -> Iterator[tuple[str, Mapping
 
 def _overlaps(manifest: Manifest, code: CodeVolume) -> Iterator[str]:
     """Yield mounts that would hide the code that the image has."""
-    for part in parts(manifest.get("spec")):
-        for path, mount in part.entries("volumeMounts"):
-            place = mount.get("mountPath")
-            if isinstance(place, str) and (_within(place, code.mount_path) or _within(code.mount_path, place)):
-                yield (
-                    f"{path}.mountPath is {place!r}, and the image's code is at {code.mount_path!r}: profile "
-                    "'production' runs that code, so nothing may be mounted over it; mount the volume elsewhere"
-                )
+    spec = manifest.get("spec")
+    mounts = [mount for part in parts(spec) for mount in _mounts(part)]
+    mounts += [
+        (f"{conf.path}[{key!r}]", value)
+        for conf in confs(spec)
+        for key, value in conf.value.items()
+        if _CONF_MOUNT.fullmatch(key) and isinstance(value, str)
+    ]
+    for path, place in mounts:
+        if _within(place, code.mount_path) or _within(code.mount_path, place):
+            yield (
+                f"{path} is {place!r}, and the image's code is at {code.mount_path!r}: profile 'production' runs that "
+                "code, so nothing may be mounted over it; mount the volume elsewhere"
+            )
 
 
 def _locked_faults(manifest: Manifest, locked: Collection[str], template: Any) -> Iterator[str]:
@@ -250,12 +271,18 @@ def _locked_faults(manifest: Manifest, locked: Collection[str], template: Any) -
                 )
     for conf in confs(manifest.get("spec")) if locked else ():
         for key in conf.value:
-            name = next((key.removeprefix(each) for each in _ENV_CONFS if key.startswith(each)), "")
+            name = _variable_of(key)
             if name in locked:
                 yield (
                     f"{conf.path}[{key!r}] sets {name}: profile 'production' has it from the image alone (locked_env); "
                     "remove it here, or take it out of locked_env"
                 )
+
+
+def _variable_of(key: str) -> str:
+    """Return the variable that a Spark property sets; empty for another property."""
+    prefixes = (*_ENV_CONFS, *_SECRET_ENV_CONFS)
+    return next((key.removeprefix(each) for each in prefixes if key.startswith(each)), "")
 
 
 def _set_by(part: Part) -> Iterator[tuple[str, Any, Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
 import pytest
 import yaml
 
@@ -44,6 +45,11 @@ class ClusterProcess:
     @property
     def kubeconfig(self) -> Path:
         return self.state / "kubeconfig"
+
+    @property
+    def airflow_kubeconfig(self) -> Path:
+        """With the rights that the shipped roles give Airflow in the namespace ``default``, and with no others."""
+        return self.state / "airflow-kubeconfig"
 
     def up(self) -> None:
         self._run("up", "--detach")
@@ -95,6 +101,18 @@ async def airflow_client(
     config["users"][0]["user"]["token"] = await airflow_token(cluster_client, cluster_namespace)
     async with KubernetesClient(kubeconfig_dict(config)) as client:
         yield client
+
+
+async def evict(cluster: ClusterProcess, namespace: str, pod: str) -> None:
+    """Do what ``kubectl drain`` does to each pod of a node."""
+    config = yaml.safe_load(cluster.kubeconfig.read_text())
+    url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.post(f"{url}/api/v1/namespaces/{namespace}/pods/{pod}/eviction", json=eviction, ssl=False) as answer,
+    ):
+        assert answer.status == 201, await answer.text()
 
 
 async def until(

@@ -48,13 +48,14 @@ spark.stop()
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[KubernetesClient]:
-    """A client of a cluster of its own that has the programs."""
+    """A client, with the rights that the shipped roles give Airflow, of a cluster of its own that has the programs."""
     process = ClusterProcess(tmp_path / "state")
     process.up()
     try:
-        async with KubernetesClient(kubeconfig_file(process.kubeconfig)) as found:
-            await found.create(CONFIG_MAP, {"metadata": {"name": "programs"}, "data": PROGRAMS}, NAMESPACE)
-            yield found
+        async with KubernetesClient(kubeconfig_file(process.kubeconfig)) as admin:
+            await admin.create(CONFIG_MAP, {"metadata": {"name": "programs"}, "data": PROGRAMS}, NAMESPACE)
+        async with KubernetesClient(kubeconfig_file(process.airflow_kubeconfig)) as airflow:
+            yield airflow
     finally:
         process.down()
 

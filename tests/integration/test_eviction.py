@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import aiohttp
 import pytest
-import yaml
 from airflow.sdk.definitions.retry_policy import RetryAction
 
 from airflow_provider_sparkml.client.client import KubernetesClient
@@ -21,49 +19,37 @@ from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.naming import TaskIdentity
 from airflow_provider_sparkml.resources.training_pods import TRAINING_PODS, Replica, TrainingPods
 from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
-from tests.integration.conftest import ClusterProcess, until
+from tests.integration.conftest import ClusterProcess, evict, until
 
 LOG = logging.getLogger(__name__)
 WAITS = "import time; print('waiting', flush=True); time.sleep(300)"
 
 
-async def evict(cluster: ClusterProcess, namespace: str, pod: str) -> None:
-    """Do what ``kubectl drain`` does to each pod of a node."""
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
-    async with (
-        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
-        session.post(f"{url}/api/v1/namespaces/{namespace}/pods/{pod}/eviction", json=eviction, ssl=False) as answer,
-    ):
-        assert answer.status == 201, await answer.text()
-
-
 async def test_an_evicted_pod_is_tried_again(
-    local_cluster: ClusterProcess, cluster_client: KubernetesClient, cluster_namespace: str
+    local_cluster: ClusterProcess, airflow_client: KubernetesClient, cluster_namespace: str
 ) -> None:
-    hub = WatchHub(cluster_client)
+    hub = WatchHub(airflow_client)
 
     async def attempt(number: int, program: str, evicted: bool) -> Any:
         identity = TaskIdentity("test", "d", "t", "r", -1, number, 2)
         pods = Replica(image="python:1", command=["python", "-c", program], extra={"terminationGracePeriodSeconds": 1})
         job = await submit(
-            cluster_client, TRAINING_PODS, TrainingPods(pods=pods).to_manifest(), identity,
+            airflow_client, TRAINING_PODS, TrainingPods(pods=pods).to_manifest(), identity,
             namespace=cluster_namespace, log=LOG,
         )  # fmt: skip
         if evicted:
             selector = TRAINING_PODS.pod_selector(job.obj)
             name = ""
             while not name:
-                listed = await cluster_client.list(POD, cluster_namespace, label_selector=selector)
+                listed = await airflow_client.list(POD, cluster_namespace, label_selector=selector)
                 name = next((each["metadata"]["name"] for each in listed.items), "")
             await until(
-                cluster_client, POD, cluster_namespace, name,
+                airflow_client, POD, cluster_namespace, name,
                 lambda pod: (pod or {}).get("status", {}).get("phase") == "Running", seconds=60,
             )  # fmt: skip
             await evict(local_cluster, cluster_namespace, name)
-        outcome = await wait(cluster_client, hub, TRAINING_PODS, job.ref, Deadlines(), log=LOG)
-        return await finish(cluster_client, TRAINING_PODS, outcome, on_finish="delete", log=LOG)
+        outcome = await wait(airflow_client, hub, TRAINING_PODS, job.ref, Deadlines(), log=LOG)
+        return await finish(airflow_client, TRAINING_PODS, outcome, on_finish="delete", log=LOG)
 
     try:
         with pytest.raises(RetryableError) as failed:

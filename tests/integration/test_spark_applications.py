@@ -15,20 +15,24 @@ from typing import Any
 
 import psutil
 import pytest
+from airflow.sdk.definitions.retry_policy import RetryAction
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
-from airflow_provider_sparkml.exceptions import NotFoundError
+from airflow_provider_sparkml.exceptions import EvictedError, JobDeletedError, NotFoundError
+from airflow_provider_sparkml.jobs.finish import finish
 from airflow_provider_sparkml.jobs.leftovers import clean_up
 from airflow_provider_sparkml.jobs.outcome import Deadlines
+from airflow_provider_sparkml.jobs.submit import Submission, submit
 from airflow_provider_sparkml.jobs.wait import wait
 from airflow_provider_sparkml.local.controllers.kueue import CLUSTER_QUEUE, LOCAL_QUEUE
 from airflow_provider_sparkml.local.controllers.spark_state import state_of
 from airflow_provider_sparkml.resources.base import Manifest, Phase, ResourceRef
 from airflow_provider_sparkml.resources.code import CodeVolume
-from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET, SERVICE
-from airflow_provider_sparkml.resources.leftovers import of_application
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, PERSISTENT_VOLUME_CLAIM, POD, SECRET
+from airflow_provider_sparkml.resources.leftovers import TYPES, of_application, of_run
+from airflow_provider_sparkml.resources.naming import TaskIdentity
 from airflow_provider_sparkml.resources.profiles import Profile, apply_profile
 from airflow_provider_sparkml.resources.sizing import Node, plan_executors
 from airflow_provider_sparkml.resources.spark import (
@@ -38,17 +42,25 @@ from airflow_provider_sparkml.resources.spark import (
     Driver,
     Executor,
     SparkApplication,
+    Volume,
 )
 from airflow_provider_sparkml.resources.spark_placement import colocated, guaranteed
 from airflow_provider_sparkml.resources.spark_requests import PodRequest, heap_mib, millicores, pod_request, requested
-from tests.integration.conftest import ClusterProcess
+from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
+from tests.integration.conftest import ClusterProcess, evict
 from tests.integration.jobs.conftest import Told
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 
+LOG = logging.getLogger(__name__)
+
 SECONDS = 240
 NAMESPACE = "default"
 TERMINAL = ("COMPLETED", "FAILED")
+VOLUMES = [
+    Volume(name="data", mount_path="/data", source={"persistentVolumeClaim": {"claimName": "data"}}),
+    Volume.config_map("programs", "/programs", roles=["driver"]),
+]
 
 PROGRAMS = {
     # Reads what the application gives it, works on executors long enough to lose one, writes where it is told.
@@ -94,6 +106,30 @@ while True:
     hoard.append(bytearray(64 << 20))
     time.sleep(0.05)
 """,
+    # Waits for its end when it runs for the first time.
+    "twice.py": """
+import json, os, pathlib, sys, time
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+total = spark.sparkContext.parallelize(range(4), 2).sum()
+begun = pathlib.Path(sys.argv[1])
+if not begun.exists():
+    begun.touch()
+    sys.stdout.write("working\\n")
+    sys.stdout.flush()
+    time.sleep(300)
+open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps({"total": total}))
+spark.stop()
+""",
+    # Runs until somebody makes a file.
+    "until.py": """
+import pathlib, sys, time
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.1)
+spark.stop()
+""",
     "patient.py": """
 import sys, time
 sys.stdout.write("waiting\\n")
@@ -121,11 +157,12 @@ spark.sparkContext.parallelize(range(2), 2).map(lambda i: time.sleep(300)).colle
 
 
 class Cluster:
-    """The cluster, as a user's client and as the machine see it."""
+    """The cluster, as a user's client and as the machine see it, and as Airflow does with the shipped roles' rights."""
 
-    def __init__(self, process: ClusterProcess, client: KubernetesClient) -> None:
+    def __init__(self, process: ClusterProcess, client: KubernetesClient, airflow: KubernetesClient) -> None:
         self.process = process
         self.client = client
+        self.airflow = airflow
 
     async def create(self, name: str, program: str, **spec: Any) -> Manifest:
         complete: Manifest = {
@@ -191,8 +228,11 @@ class Cluster:
     async def left_of(self, name: str) -> list[str]:
         """Return the objects whose name begins with the application's, or that mention it."""
         found = []
-        for api in (API, POD, SERVICE, CONFIG_MAP):
-            for obj in (await self.client.list(api, NAMESPACE)).items:
+        for api in TYPES:
+            items = []
+            with contextlib.suppress(NotFoundError):  # a type that the local cluster does not have
+                items = (await self.client.list(api, NAMESPACE)).items
+            for obj in items:
                 labels = (obj["metadata"].get("labels") or {}).values()
                 if obj["metadata"]["name"].startswith(f"{name}-") or obj["metadata"]["name"] == name or name in labels:
                     found.append(f"{obj['kind']} {obj['metadata']['name']}")
@@ -236,10 +276,13 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     process = ClusterProcess(tmp_path / "state")
     process.up()
     try:
-        async with KubernetesClient(kubeconfig_file(process.kubeconfig)) as client:
+        async with (
+            KubernetesClient(kubeconfig_file(process.kubeconfig)) as client,
+            KubernetesClient(kubeconfig_file(process.airflow_kubeconfig)) as airflow,
+        ):
             programs = {"metadata": {"name": "programs"}, "data": PROGRAMS}
             await client.create(CONFIG_MAP, programs, NAMESPACE)
-            yield Cluster(process, client)
+            yield Cluster(process, client, airflow)
     finally:
         process.down()
 
@@ -368,9 +411,7 @@ async def test_drivers_that_come_to_grief(cluster: Cluster) -> None:
     # In whatever phase it was, and though one was deleted without what it owns: a clean-up leaves nothing.
     await orphan(cluster, "greedy")
     for name in ("greedy", "killed", "nowhere", "pulling", "refused"):
-        report = await clean_up(
-            cluster.client, of_application(NAMESPACE, name=name), dry_run=False, log=logging.getLogger(__name__)
-        )
+        report = await clean_up(cluster.airflow, of_application(NAMESPACE, name=name), dry_run=False, log=LOG)
         assert report.deleted
         assert report.failed == []
         await cluster.nothing_left_of(name)
@@ -392,13 +433,13 @@ async def test_a_crashed_driver_and_its_executors_go_with_a_clean_up_and_nothing
     assert len([each for each in left if each.startswith("Service")]) == 2, left
 
     scope = of_application(NAMESPACE, name="crash")
-    report = await clean_up(cluster.client, scope, dry_run=False, log=logging.getLogger(__name__))
+    report = await clean_up(cluster.airflow, scope, dry_run=False, log=LOG)
     assert report.failed == []
     assert {"Pod", "Service", "ConfigMap"} <= report.to_json()["found"].keys()
     async with asyncio.timeout(60):
         while await cluster.left_of("crash") != ["ConfigMap crash-settings"] or cluster.processes():
             await asyncio.sleep(0.1)
-    again = await clean_up(cluster.client, scope, dry_run=False, log=logging.getLogger(__name__))
+    again = await clean_up(cluster.airflow, scope, dry_run=False, log=LOG)
     assert again.found == []
 
 
@@ -454,34 +495,100 @@ async def test_a_queue_with_room_for_one_lets_one_run_after_the_other(cluster: C
     local = {**version, "kind": "LocalQueue", "metadata": {"name": "team"}, "spec": {"clusterQueue": "all"}}
     await client.create(CLUSTER_QUEUE, queue)
     await client.create(LOCAL_QUEUE, local, NAMESPACE)
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    await client.create(PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "data"}, "spec": claim}, NAMESPACE)
     apps = {}
-    for name in ("first", "second"):
+    for name, program, argument in (("first", "/programs/until.py", "/data/go"), ("second", "/opt/sparkml/pi.py", "2")):
         application = SparkApplication(
             name=name,
             image="sparkml/spark:1",
-            main_application_file="local:///opt/sparkml/pi.py",
-            arguments=["2"],
+            main_application_file=f"local://{program}",
+            arguments=[argument],
             driver=Driver(memory="512m", service_account="spark"),
             executor=Executor(memory="512m"),
+            volumes=VOLUMES,
             queue="team",
         )
         apps[name] = await client.create(API, application.to_manifest(), NAMESPACE)
         assert apps[name]["spec"]["suspend"] is True
-    hub, told = WatchHub(client), Told()
+    hub, told = WatchHub(cluster.airflow), Told()
+    deadlines = Deadlines(queue_until=time.time() + 200)
+    waiting = asyncio.create_task(
+        wait(cluster.airflow, hub, SPARK_APPLICATION, ResourceRef.of(apps["second"]), deadlines, log=told)
+    )
     try:
+        await told.until("insufficient unused quota for cpu in flavor default, 1 more needed")
+        (volume,) = (cluster.process.state / "volumes" / NAMESPACE).glob("data-*")
+        (volume / "go").touch()
         async with asyncio.timeout(SECONDS):
-            ref = ResourceRef.of(apps["second"])
-            outcome = await wait(
-                client, hub, SPARK_APPLICATION, ref, Deadlines(queue_until=time.time() + 200), log=told
-            )
+            outcome = await waiting
     finally:
+        waiting.cancel()
         await hub.close()
     assert outcome.verdict.phase is Phase.SUCCEEDED, told.text
     assert "QUEUED (SUSPENDED): waiting for Kueue to admit it from queue team" in told.text
-    assert "insufficient unused quota for cpu in flavor default, 1 more needed" in told.text
     first, second = await cluster.ended("first"), await cluster.ended("second")
     assert state_of(first) == "COMPLETED", await cluster.log("first")
     assert second["status"]["lastSubmissionAttemptTime"] >= first["status"]["terminationTime"]
+    for app in (first, second):  # by its name, and by the id that Spark gave it
+        named = {"name": "first"} if app is first else {"app_id": second["status"]["sparkApplicationId"]}
+        report = await clean_up(cluster.airflow, of_application(NAMESPACE, **named), dry_run=False, log=LOG)
+        assert {"SparkApplication", "Pod"} <= report.to_json()["found"].keys()
+        await cluster.nothing_left_of(app["metadata"]["name"])
+
+
+async def test_an_evicted_driver_is_run_again_by_either_owner_and_what_runs_can_be_cleaned_up(cluster: Cluster) -> None:
+    """By Airflow in the task's next try, by the operator within one; a clean-up of the run then takes what runs."""
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    await cluster.client.create(PERSISTENT_VOLUME_CLAIM, {"metadata": {"name": "data"}, "spec": claim}, NAMESPACE)
+    hub = WatchHub(cluster.airflow)
+    policy = {"type": "OnFailure", "onFailureRetries": 1, "onFailureRetryInterval": 1}
+
+    async def begun(task: str, number: int, program: str, restart: Manifest | None = None) -> Submission:
+        """Submit what a try of a task runs."""
+        application = SparkApplication(
+            image="registry.example/spark:4.3.0",
+            main_application_file=f"local:///programs/{program}",
+            arguments=[f"/data/{task}"],
+            driver=Driver(memory="512m", service_account="spark", extra={"terminationGracePeriodSeconds": 5}),
+            executor=Executor(memory="512m"),
+            volumes=VOLUMES,
+        ).to_manifest()
+        if restart:
+            application["spec"]["restartPolicy"] = restart
+        identity = TaskIdentity("test", "d", task, "r", -1, number, 2)
+        return await submit(cluster.airflow, SPARK_APPLICATION, application, identity, namespace=NAMESPACE, log=LOG)
+
+    async def ended(job: Submission) -> Any:
+        async with asyncio.timeout(SECONDS):
+            outcome = await wait(cluster.airflow, hub, SPARK_APPLICATION, job.ref, Deadlines(), log=LOG)
+        return await finish(cluster.airflow, SPARK_APPLICATION, outcome, on_finish="delete", log=LOG)
+
+    try:
+        by_airflow = await begun("airflow", 1, "twice.py")
+        by_operator = await begun("operator", 1, "twice.py", policy)
+        for job in (by_airflow, by_operator):
+            await cluster.logged(job.ref.name, "working")
+            await evict(cluster.process, NAMESPACE, f"{job.ref.name}-driver")
+        with pytest.raises((EvictedError, JobDeletedError)) as failed:  # by whether its pod is still there to be read
+            await ended(by_airflow)
+        assert InfrastructureRetryPolicy().evaluate(failed.value, 1, 2).action is RetryAction.RETRY
+        result = await ended(await begun("airflow", 2, "twice.py"))
+        assert result["result"] == {"total": 6}
+        result = await ended(by_operator)
+        assert (result["result"], result["attempts"]) == ({"total": 6}, 2)
+
+        running = await begun("last", 1, "busy.py")
+        await cluster.logged(running.ref.name, "working")
+        await cluster.until(running.ref.name, lambda app: "RUNNING" in app["status"].get("executorState", {}).values())
+        scope = of_run(TaskIdentity("test", "d", "clean", "r", -1, 1, 0), NAMESPACE)
+        report = await clean_up(cluster.airflow, scope, dry_run=False, log=LOG)
+        assert report.to_json()["deleted"]["SparkApplication"] == 1
+        for job in (by_airflow, by_operator, running):
+            await cluster.nothing_left_of(job.ref.name)
+        assert cluster.processes() == []
+    finally:
+        await hub.close()
 
 
 async def test_code_on_a_volume_runs_instead_of_the_images(cluster: Cluster) -> None:

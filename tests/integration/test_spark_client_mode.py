@@ -82,21 +82,22 @@ with driver_service(**options) as conf:
 
 
 class Cluster:
-    """The local cluster, as a task and a user see it."""
+    """The local cluster, as a user sees it, and as a task does with the rights of the shipped roles."""
 
-    def __init__(self, process: ClusterProcess, client: KubernetesClient, hub: WatchHub) -> None:
+    def __init__(self, process: ClusterProcess, client: KubernetesClient, airflow: KubernetesClient) -> None:
         self.process = process
         self.client = client
-        self.hub = hub
+        self.airflow = airflow
+        self.hub = WatchHub(airflow)
 
     async def submit(self, task: str, job: SparkClientPod) -> Submission:
         identity = TaskIdentity("t", "client", task, "run", -1, 1, 0)
-        return await submit(self.client, SPARK_CLIENT_POD, job.to_manifest(), identity, namespace=NAMESPACE, log=log)
+        return await submit(self.airflow, SPARK_CLIENT_POD, job.to_manifest(), identity, namespace=NAMESPACE, log=log)
 
     async def ended(self, submission: Submission) -> Outcome:
         deadlines = Deadlines(None, SECONDS, None)
         async with asyncio.timeout(SECONDS):
-            return await wait(self.client, self.hub, SPARK_CLIENT_POD, submission.ref, deadlines, log=log)
+            return await wait(self.airflow, self.hub, SPARK_CLIENT_POD, submission.ref, deadlines, log=log)
 
     async def pods(self, selector: str) -> list[Manifest]:
         return (await self.client.list(POD, NAMESPACE, label_selector=selector)).items
@@ -158,11 +159,14 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     process = ClusterProcess(tmp_path / "state")
     process.up()
     try:
-        async with KubernetesClient(kubeconfig_file(process.kubeconfig)) as client:
+        async with (
+            KubernetesClient(kubeconfig_file(process.kubeconfig)) as client,
+            KubernetesClient(kubeconfig_file(process.airflow_kubeconfig)) as airflow,
+        ):
             await client.create(CONFIG_MAP, {"metadata": {"name": "programs"}, "data": PROGRAMS}, NAMESPACE)
-            hub = WatchHub(client)
-            yield Cluster(process, client, hub)
-            await hub.close()
+            cluster = Cluster(process, client, airflow)
+            yield cluster
+            await cluster.hub.close()
     finally:
         process.down()
 
@@ -206,7 +210,7 @@ async def test_a_driver_returns_its_result_and_what_dies_hard_leaves_nothing(clu
     assert executor["metadata"]["ownerReferences"][0]["uid"] == uid
     assert [pod["metadata"]["name"] for pod in await cluster.pods(selector)] == [name], "it selects the driver alone"
     outcome = await cluster.ended(submission)
-    result = await finish(client, SPARK_CLIENT_POD, outcome, on_finish="delete", log=log)
+    result = await finish(cluster.airflow, SPARK_CLIENT_POD, outcome, on_finish="delete", log=log)
     assert result["result"] == {"sum": 6, "executors": ["1"], "colors": ["green"], "id": name, "prefix": name}
     assert result["spark_application_id"] == result["driver_pod"] == name
 
@@ -236,5 +240,5 @@ async def test_a_driver_that_is_killed_is_no_fault_of_the_program(cluster: Clust
     outcome = await cluster.ended(submission)
     assert outcome.verdict.retryable
     with pytest.raises(ContainerKilledError):
-        await finish(cluster.client, SPARK_CLIENT_POD, outcome, on_finish="delete", log=log)
+        await finish(cluster.airflow, SPARK_CLIENT_POD, outcome, on_finish="delete", log=log)
     await cluster.nothing_is_left()

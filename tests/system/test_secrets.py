@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
@@ -26,6 +28,20 @@ def files_with(folder: Path, values: Iterable[bytes]) -> list[Path]:
     return [path for path in files if any(each in path.read_bytes() for each in values)]
 
 
+def tables_with(address: str, values: Iterable[bytes]) -> list[str]:
+    """Return the tables of a database that hold one of these in any column."""
+    with contextlib.closing(psycopg2.connect(address)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'sys')")
+        found = []
+        for schema, table in cursor.fetchall():
+            cursor.execute(f'SELECT t::text FROM "{schema}"."{table}" t')
+            # Bytes are shown in hexadecimal, and a quotation mark within a row twice.
+            rows = "\n".join(row for (row,) in cursor.fetchall()).replace('""', '"').encode()
+            if any(each in rows or each.hex().encode() in rows for each in values):
+                found.append(table)
+        return found
+
+
 def until_ended(run: Any) -> dict[str, str]:
     """Return the states of all tasks once the run is over."""
     run.until_over()
@@ -34,7 +50,7 @@ def until_ended(run: Any) -> dict[str, str]:
 
 
 def test_neither_password_nor_token_is_written_anywhere(
-    airflow: Any, applications: Any, api_server: Any, capfd: pytest.CaptureFixture[str]
+    airflow: Any, database: str, applications: Any, api_server: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     password, token = f"hush-{secrets.token_hex(8)}-'\"-hush", api_server.token
     # Both as people store them: encrypted in Airflow's database.
@@ -61,7 +77,9 @@ def test_neither_password_nor_token_is_written_anywhere(
     shown = run.task("apply")["rendered_fields"]["manifests"]
     assert shown["stringData"] == {"password": "***", "pin": "***"}
 
-    # Logs, database, serialized DAGs, rendered templates, XComs, what all of Airflow has printed.
+    # Serialized DAGs, rendered templates, XComs; then logs, and what all of Airflow has printed.
+    assert tables_with(database, [run.run_id.encode()]), "what is there is found"
+    assert tables_with(database, spellings(password, token)) == []
     assert files_with(airflow.home, spellings(password, token)) == []
     for task_id in ("apply", "get", "run", "refused", "unreadable"):
         lines = run.log(task_id).splitlines()

@@ -16,7 +16,7 @@ from airflow_provider_sparkml.jobs.preflight import RESOURCE_QUOTA, Status, Want
 from airflow_provider_sparkml.jobs.preflight_spark import WEBHOOKS, check_spark_operator
 from airflow_provider_sparkml.jobs.rights import ROLES
 from airflow_provider_sparkml.local.controllers.collectable import DEFINITION
-from airflow_provider_sparkml.resources.core import DEPLOYMENT, NAMESPACE, SECRET, SERVICE_ACCOUNT
+from airflow_provider_sparkml.resources.core import CONFIG_MAP, DEPLOYMENT, NAMESPACE, SECRET, SERVICE_ACCOUNT
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import API
 
@@ -111,13 +111,13 @@ async def test_the_pull_secrets_of_the_service_account(client, namespace, secret
 
 
 async def test_a_quota_that_is_used_up(client, namespace, account):
-    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/secrets": "1", "secrets": "1"}}}
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/configmaps": "1", "configmaps": "1"}}}
     await client.create(RESOURCE_QUOTA, quota, namespace)
     assert (await look(client, namespace))["quota"].detail == "there is room in few"
-    await client.create(SECRET, {"metadata": {"name": "s"}}, namespace)
+    await client.create(CONFIG_MAP, {"metadata": {"name": "c"}}, namespace)
     finding = (await look(client, namespace))["quota"]
     assert finding.status is Status.FAILED
-    assert "secrets 1 of 1" in finding.detail
+    assert "configmaps 1 of 1" in finding.detail
 
 
 async def test_kinds_that_are_not_installed(start_api_server):

@@ -89,6 +89,7 @@ def test_file_and_line_of_what_is_wrong(
     [
         ("a: 1\na: 2\n", ":2: this is not valid YAML: the key 'a' is there twice"),
         ("a: [1\n", ":2: this is not valid YAML: "),
+        ("a: 2026-02-31\n", ": this is not valid YAML: day is out of range"),
         ("kind: X\n", ":1: apiVersion is None: every manifest names"),
         ("just text\n", ":1: manifest is 'just text': it must be a Kubernetes object"),
         ("apiVersion: v1\nkind: X\nspec:\n  day: 2026-01-01\n", ":4: spec.day is the date 2026-01-01"),

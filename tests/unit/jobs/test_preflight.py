@@ -87,10 +87,13 @@ def test_the_features_of_spark_have_their_roles() -> None:
         ({"requests.cpu": "1"}, {"requests.cpu": "1000m"}, ["q: requests.cpu 1000m of 1"]),
         ({"requests.memory": "1Gi"}, {"requests.memory": "1000Mi"}, []),
         ({"pods": "2"}, {}, []),
+        ({"services.loadbalancers": "0"}, {"services.loadbalancers": "0"}, []),  # no job takes one
     ],
 )
 def test_a_quota(hard: dict[str, str], used: dict[str, str], full: list[str]) -> None:
-    assert used_up({"metadata": {"name": "q"}, "status": {"hard": hard, "used": used}}) == full
+    quota = {"metadata": {"name": "q"}, "status": {"hard": hard, "used": used}}
+    assert used_up(quota) == full
+    assert used_up({**quota, "spec": {"scopes": ["BestEffort"]}}) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
 
-from airflow_provider_sparkml.exceptions import InvalidManifestError, InvalidObjectError
+from airflow_provider_sparkml.exceptions import InvalidManifestError, InvalidObjectError, ResourceTypeNotFoundError
 from airflow_provider_sparkml.operators.kubernetes import KubernetesApplyOperator, KubernetesGetOperator
 
 pytestmark = pytest.mark.usefixtures("connection", "supervisor", "rights")
@@ -75,6 +75,23 @@ def test_the_values_are_applied_and_shown_nowhere(
     )
     _, stored = api_server.request("GET", f"/api/v1/namespaces/{namespace}/secrets/s")
     assert base64.b64decode(stored["data"]["password"]).decode() == VALUE
+
+
+@pytest.mark.parametrize(
+    "manifests",
+    [
+        [TEMPLATE],
+        {"apiVersion": "v1", "kind": "List", "items": [TEMPLATE]},
+        json.dumps({"apiVersion": "v1", "kind": "List", "items": [TEMPLATE]}),
+    ],
+    ids=["list", "List", "text"],
+)
+def test_secrets_within_something_else_are_not_shown(manifests: Any, task_context: Any) -> None:
+    operator = rendered(manifests)
+    assert_hidden(json.dumps(_serialize_rendered_fields(operator)))
+    with pytest.raises((InvalidManifestError, ResourceTypeNotFoundError)) as refused:  # no server knows a List
+        operator.execute(task_context())
+    assert_hidden(str(refused.value))
 
 
 def test_what_is_no_secret_is_shown_as_it_was_given() -> None:

@@ -16,6 +16,7 @@ from airflow_provider_sparkml.resources.leftovers import (
     APP_ID,
     APP_NAME,
     APPLICATION,
+    DISRUPTION_BUDGET,
     Scope,
     decide,
     of_age,
@@ -310,6 +311,14 @@ def test_a_route_to_services_that_are_gone_already_goes_by_their_names() -> None
     assert names(gone, APP) == set(), "Services could not be listed"
 
 
+def test_a_route_to_the_driver_in_client_mode_goes_though_pod_and_service_are_gone() -> None:
+    """The zombie of a hard kill: what is left is a route to a Service that had the driver's name."""
+    zombie = [route("job-1", "job-1.data.svc.cluster.local"), thing(SERVICE, "job-10")]
+    assert names(zombie, of_application(NAMESPACE, app_id="job-1")) == {"VirtualService route"}
+    assert names(zombie, of_application(NAMESPACE, app_id="job")) == set()
+    assert names([*zombie, thing(SERVICE, "job-1")], of_application(NAMESPACE, app_id="job-1")) == set()
+
+
 def test_a_route_with_the_runs_marks_goes_when_nothing_is_left_of_where_it_leads() -> None:
     marked = route("jupyter", **RUN.labels)
     assert names([marked, thing(SERVICE, "x")], RUN) == {"VirtualService route"}
@@ -356,3 +365,23 @@ def test_a_route_goes_with_its_owner_wherever_it_leads() -> None:
     made["spec"] = {"http": [{"redirect": {"uri": "/"}}]}
     found = {each.name: each for each in decide(by_type([*objects, (api, made)]), RUN)}
     assert found["r"].collected
+
+
+def test_what_somebody_has_put_there_for_all_runs_of_a_name_stays() -> None:
+    """It selects the driver, by the application's name; nothing says that it came with a run."""
+    lasting = [thing(api, name) for api, name in ((SERVICE, "metrics"), (DISRUPTION_BUDGET, "budget"))]
+    for api, made in lasting:
+        chosen = {APP_NAME: "app", "spark-role": "driver"}
+        made["spec"] = {**(made.get("spec") or {}), "selector": chosen if api is SERVICE else {"matchLabels": chosen}}
+    helm = thing(SERVICE, "app-ui-svc", managed_by="Helm", app_name="app")
+    for objects, staying in ((lasting, lasting), ([*whole("app", "spark-1"), *lasting], lasting), ([helm], [helm])):
+        assert not names(objects, of_application(NAMESPACE, name="app")) & all_of(staying)
+
+
+def test_an_application_without_an_end_time_has_ended_no_earlier_than_it_was_written_last() -> None:
+    api, app = application("app", "FAILED", identity=IDENTITY)
+    del app["status"]["terminationTime"]
+    app["metadata"]["managedFields"] = [{"time": LONG_AGO}, {"time": "2030-01-01T00:00:00Z"}]
+    assert names([(api, app)], AGE) == set()
+    app["metadata"]["managedFields"].pop()
+    assert names([(api, app)], AGE) == all_of([(api, app)])

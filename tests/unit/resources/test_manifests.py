@@ -49,6 +49,8 @@ def test_the_authors_dict_is_never_part_of_the_manifest() -> None:
     ("given", "message"),
     [
         ("a: [1\nb: 2", r"application, line 2, column 2: this is not valid YAML"),
+        ("a: 2026-02-31", r"application: this is not valid YAML: day is out of range"),
+        ("[" * 3000, r"application: this is not valid YAML: maximum recursion depth"),
         ("a: 1\n---\nb: 2\n", r"application holds 2 YAML documents: give exactly one"),
         ("", r"holds 0 YAML documents"),
         ("just text", r"application is 'just text': it must be a Kubernetes object"),

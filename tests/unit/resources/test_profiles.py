@@ -27,6 +27,8 @@ from airflow_provider_sparkml.resources.training_pods import Replica, TrainingPo
 from .kinds import KINDS, Kind
 
 CODE = CodeVolume(claim="my-storage", mount_path="/app/jobs")
+DATA = Volume(name="data", mount_path="/data", source={"persistentVolumeClaim": {"claimName": "data"}})
+CONFIG_MAP = Driver(extra={"configMaps": [{"name": "evil", "path": "/app"}]})
 SHA = "sha256:" + "0" * 64
 APPLICATION = SparkApplication(image="r.example.com:5000/spark:1", main_application_file="local:///app/main.py")
 
@@ -332,3 +334,39 @@ def test_what_is_no_list_of_names(value: Any) -> None:
 def test_what_is_malformed_is_left_for_the_check(spec: Any) -> None:
     manifest = {"kind": "SparkApplication", "spec": spec}
     assert apply_profile(manifest, Profile.PRODUCTION, locked_env=["A"]) == manifest
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"driver": CONFIG_MAP}, "spec.driver.configMaps[0].path is '/app'"),
+        ({"driver": Driver(env={"PYTHONPATH": "/data/lib"}), "volumes": [DATA]}, "PYTHONPATH"),
+        ({"spark_conf": {"spark.kubernetes.driverEnv.PYTHONPATH": "/data/lib"}, "volumes": [DATA]}, "PYTHONPATH"),
+        ({"spark_conf": {"spark.kubernetes.driver.secrets.code": "/app"}}, "spark.kubernetes.driver.secrets.code"),
+    ],
+    ids=["ConfigMap", "env", "driverEnv", "secret"],
+)
+def test_code_that_is_mounted_in_other_ways_is_refused_too(fields: dict[str, Any], message: str) -> None:
+    assert message in fault(spark(**fields))
+
+
+def test_code_must_not_be_hidden_by_a_mount_that_properties_make() -> None:
+    volume = "spark.kubernetes.driver.volumes.persistentVolumeClaim.lib.mount.path"
+    for conf in ({volume: "/app/jobs/lib"}, {"spark.kubernetes.executor.secrets.x": "/app/jobs"}):
+        assert "nothing may be mounted over it" in fault(spark(spark_conf=conf), code=CODE)
+
+
+def test_a_module_in_a_mounted_working_directory_and_fetched_jars_are_refused() -> None:
+    container = {"name": "c", "image": "i:1", "command": ["python", "-m", "train"], "workingDir": "/data/src"}
+    container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    job = {"kind": "Job", "spec": {"template": {"spec": {"containers": [container]}}}}
+    assert "workingDir runs '/data/src' from there" in fault(job)
+    submit = {"name": "c", "image": "i:1", "args": ["spark-submit", "--jars", "s3a://b/x.jar", "local:///x.py"]}
+    job = {"kind": "Job", "spec": {"template": {"spec": {"containers": [submit]}}}}
+    assert "it would be fetched when it starts" in fault(job)
+
+
+@pytest.mark.parametrize("role", ["driver", "executor"])
+def test_a_locked_variable_cannot_come_from_a_secret_by_a_property(role: str) -> None:
+    conf = {f"spark.kubernetes.{role}.secretKeyRef.JAVA_HOME": "secret:key"}
+    assert "sets JAVA_HOME" in fault(spark(spark_conf=conf), locked_env=["JAVA_HOME"])
