@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import yaml
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
@@ -22,18 +21,17 @@ from airflow_provider_sparkml.jobs.deploy import deploy, finish_deploy
 from airflow_provider_sparkml.jobs.finish import finish
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.preflight import Status, Wanted, preflight
-from airflow_provider_sparkml.jobs.rights import ROLES
 from airflow_provider_sparkml.jobs.rollout import wait_for_rollout
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_apache import ApacheSparkApplication
 from tests.integration.jobs.conftest import Operator, Told, identity, pi
 from tests.integration.jobs.test_deploy import FAILURE, Kserve, flights
-from tests.unit.resources.kinds import BY_ID
+from tests.shipped_roles import Triple, rule, to_add, triples, without
+from tests.unit.resources.kinds import BY_ID, KINDS, Kind
 
-Triple = tuple[str, str, str]
-"""API group, resource and verb."""
 APPS = ("sparkoperator.k8s.io", "sparkapplications")
 
 
@@ -65,32 +63,6 @@ LOSSES: dict[Triple, Loss] = {
     ("", "pods/proxy", "get"): Loss(line="No progress will be shown: "),
     ("kueue.x-k8s.io", "workloads", "list"): Loss(line="Why Kueue keeps the job waiting will not be shown: "),
 }
-
-
-def rules(file: str) -> list[dict[str, Any]]:
-    """Return the rules of a shipped role."""
-    documents = yaml.safe_load_all((ROLES / f"{file}.yaml").read_text())
-    return [rule for document in documents if document["kind"] == "Role" for rule in document["rules"]]
-
-
-def triples(file: str) -> set[Triple]:
-    return {
-        (group, resource, verb)
-        for rule in rules(file)
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-
-
-def without(missing: Triple, *files: str) -> list[dict[str, Any]]:
-    """Return the rules of shipped roles but for one verb on one resource."""
-    return [
-        {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
-        for file in files
-        for group, resource, verb in sorted(triples(file))
-        if (group, resource, verb) != missing
-    ]
 
 
 @pytest.fixture
@@ -155,7 +127,6 @@ async def test_with_all_of_them_nothing_is_missing(airflow, operator, namespace,
 async def test_without_one_right(missing, lacking, operator, namespace, told, caplog):
     group, resource, verb = missing
     loss = LOSSES[missing]
-    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verb}]}}'
     caplog.set_level(logging.INFO, logger="airflow_provider_sparkml")
     async with lacking(missing, "airflow", "preflight") as client:
         if loss.error:
@@ -164,7 +135,7 @@ async def test_without_one_right(missing, lacking, operator, namespace, told, ca
             first, advice = str(refused.value).splitlines()
             assert f'cannot {verb} resource "{resource}" in API group "{group}" in the namespace "{namespace}"' in first
             assert f"needs the verb `{verb}` on {resource}" in advice
-            assert f"add {rule} to a Role" in advice
+            assert to_add(missing) in advice
         elif loss.detail:
             with pytest.raises(ApplicationError, match=loss.detail):
                 await live(client, operator, namespace, told, code=3)
@@ -175,7 +146,7 @@ async def test_without_one_right(missing, lacking, operator, namespace, told, ca
             assert len(refusals) == 1
             assert re.match(loss.line, refusals[0])
             if verb != "watch":
-                assert f"add {rule} to a Role" in told.text
+                assert to_add(missing) in told.text
         found = {finding.check: finding for finding in await preflight(client, Wanted(namespace))}
     if group == "kueue.x-k8s.io":  # not installed here
         return
@@ -183,7 +154,7 @@ async def test_without_one_right(missing, lacking, operator, namespace, told, ca
     needed = loss.error or verb == "delete"
     assert finding.status is (Status.FAILED if needed else Status.WARNING)
     assert finding.detail.startswith(f"not allowed: {verb}")
-    assert finding.fix.endswith(rule)
+    assert finding.fix.endswith(rule(missing))
 
 
 async def test_without_delete_a_deadline_is_an_error(lacking, operator, namespace, told):
@@ -241,15 +212,14 @@ def test_every_right_to_serve_is_tried() -> None:
 
 @pytest.mark.parametrize("missing", SERVING, ids=lambda triple: " ".join(reversed(triple)))
 async def test_serving_without_one_right(missing, lacking, client, namespace, told, caplog):
-    group, resource, verb = missing
+    resource = missing[1]
     loss, kserve = SERVING[missing], Kserve(client, namespace)
-    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verb}]}}'
     caplog.set_level(logging.INFO, logger="airflow_provider_sparkml")
     mode = "Knative" if resource == "revisions" else "Standard"
     async with lacking(missing, "airflow", "serving") as limited:
         serving = serve(limited, kserve, told, mode=mode, fails=bool(loss.detail))
         if loss.error:
-            with pytest.raises(ForbiddenError, match=re.escape(f"add {rule} to a Role")):
+            with pytest.raises(ForbiddenError, match=re.escape(to_add(missing))):
                 await serving
             return
         if loss.detail:
@@ -263,13 +233,63 @@ async def test_serving_without_one_right(missing, lacking, client, namespace, to
             assert re.match(loss.line, refusal)
 
 
-@pytest.mark.parametrize("verb", ["create", "list"])
-async def test_training_without_one_right(verb, lacking, namespace, told):
-    """The verbs of the other kinds are used by the same code; each kind has a rule of its own to add."""
-    kind = BY_ID["TrainJob"]
-    async with lacking(("trainer.kubeflow.org", "trainjobs", verb), "airflow", "training") as limited:
-        with pytest.raises(ForbiddenError, match=rf'resources: ."trainjobs".*verbs: .{verb}.* to a Role'):
-            await submit(limited, kind.resource, kind.manifest, identity(), namespace=namespace, log=told)
+STATES = (
+    "Submitted",
+    "DriverRequested",
+    "DriverStarted",
+    "DriverReady",
+    "RunningHealthy",
+    "Succeeded",
+    "ResourceReleased",
+)
+HISTORY = {str(number): {"currentStateSummary": state} for number, state in enumerate(STATES)}
+APACHE = Kind(
+    "ApacheSparkApplication",
+    ApacheSparkApplication(image="i:1", main_application_file="local:///a.py"),
+    status={"currentState": {"currentStateSummary": STATES[-1]}, "stateTransitionHistory": HISTORY},
+)
+OTHERS = [
+    (file, kind)
+    for file, kind in [
+        *(("training", kind) for kind in KINDS if kind.id not in ("Horovod", "MPIJobV1")),
+        ("spark_apache", APACHE),
+    ]
+]
+
+
+@pytest.mark.parametrize(("file", "kind"), OTHERS, ids=lambda each: each if isinstance(each, str) else each.id)
+@pytest.mark.parametrize("verb", ["create", "get", "list", "delete", "watch", "patch"])
+async def test_any_other_kind_without_one_right(file, kind, verb, lacking, client, namespace, told, caplog):
+    """The verbs are used by the same code; each kind has rules of its own, and each rule has all the verbs."""
+    resource, api = kind.resource, kind.resource.api
+    loss = LOSSES[(*APPS, verb)]
+    missing = (api.group, api.plural, verb)
+    caplog.set_level(logging.INFO, logger="airflow_provider_sparkml")
+    assert missing in triples(file)
+    async with lacking(missing, "airflow", file) as limited:
+        hub = WatchHub(limited, poll_seconds=0.05)
+
+        async def run() -> Any:
+            job = await submit(limited, resource, kind.manifest, identity(), namespace=namespace, log=told)
+            await client.patch(api, job.ref.name, {"status": kind.ended()}, namespace, subresource="status")
+            outcome = await asyncio.wait_for(wait(limited, hub, resource, job.ref, Deadlines(), log=told), 20)
+            return await finish(limited, resource, outcome, on_finish="delete", log=told)
+
+        try:
+            if loss.error:
+                with pytest.raises(ForbiddenError, match=re.escape(to_add(missing))):
+                    await run()
+                return
+            assert (await run())["phase"] == "SUCCEEDED"
+        finally:
+            await hub.close()
+    lines = told.text.splitlines() + [record.getMessage() for record in caplog.records]
+    (refusal,) = [line for line in lines if "forbidden" in line]
+    line = loss.line.replace("SparkApplication", api.kind).replace(
+        "sparkapplications.sparkoperator.k8s.io", api.full_name
+    )
+    assert re.match(line, refusal)
+    assert verb == "watch" or to_add(missing) in told.text
 
 
 @pytest.mark.parametrize("verb", ["create", "get"])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_provider_sparkml.exceptions import InvalidManifestError, JobFailedError, StartupTimeoutError
+from airflow_provider_sparkml.exceptions import (
+    ForbiddenError,
+    InvalidManifestError,
+    JobFailedError,
+    StartupTimeoutError,
+)
 from airflow_provider_sparkml.jobs.spark_cluster import what_is_missing
 from airflow_provider_sparkml.operators.spark_cluster import SparkClusterOperator, SparkClusterStopOperator
 from airflow_provider_sparkml.resources.spark_cluster import SparkCluster
+from tests.shipped_roles import take_away, to_add
 
 CLUSTER = SparkCluster(image="i", spark_version="4.3.0", workers="2")
 
@@ -178,3 +185,31 @@ def test_what_is_missing(master: Any, worker: Any, missing: str) -> None:
 def test_a_cluster_that_begins_without_workers_needs_its_master_only() -> None:
     cluster = {"metadata": {"uid": "u"}, "spec": {"clusterTolerations": {"instanceConfig": {"initWorkers": 0}}}}
     assert what_is_missing(cluster, {"master": stateful_set(1)}) == ""
+
+
+@pytest.mark.parametrize("verb", ["create", "get", "list", "delete"])
+async def test_without_one_right(
+    verb: str, world: Operator, api_server: Any, namespace: str, task_context: Any
+) -> None:
+    missing = ("spark.apache.org", "sparkclusters", verb)
+    context = task_context()
+    await asyncio.to_thread(take_away, api_server, namespace, "spark_cluster", missing)
+
+    async def run() -> None:
+        told = await ready(world, context)
+        await asyncio.to_thread(SparkClusterStopOperator(task_id="s", cluster=told).execute, context)
+
+    with pytest.raises(ForbiddenError, match=re.escape(to_add(missing))):
+        await run()
+
+
+async def test_without_the_right_to_see_its_pods_nobody_can_tell_when_it_is_usable(
+    world: Operator, api_server: Any, namespace: str, task_context: Any
+) -> None:
+    missing = ("apps", "statefulsets", "list")
+    await asyncio.to_thread(take_away, api_server, namespace, "spark_cluster", missing)
+    context = task_context()
+    trigger = await asyncio.to_thread(start, context)
+    event = await asyncio.wait_for(fire(trigger), 20)
+    with pytest.raises(ForbiddenError, match=re.escape(to_add(missing))):
+        await asyncio.to_thread(operator().execute_complete, context, event, trigger.serialize()[1])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_provider_sparkml.exceptions import InvalidManifestError, JobFailedError, StartupTimeoutError
+from airflow_provider_sparkml.exceptions import (
+    ForbiddenError,
+    InvalidManifestError,
+    JobFailedError,
+    StartupTimeoutError,
+)
 from airflow_provider_sparkml.operators.spark_connect import SparkConnectServerOperator, SparkConnectServerStopOperator
 from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.spark_connect import SPARK_CONNECT, SparkConnectServer, read
+from tests.shipped_roles import take_away, to_add
 
 SERVER = SparkConnectServer(image="i", spark_version="4.3.0", service_account="spark", executor_instances="2")
 
@@ -140,3 +147,17 @@ def test_what_is_refused(path: tuple[str, ...], value: Any, message: str) -> Non
     with pytest.raises(InvalidManifestError) as refused:
         SPARK_CONNECT.check(manifest)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("verb", ["create", "get", "list", "delete"])
+async def test_without_one_right(verb: str, connects: Any, api_server: Any, namespace: str, task_context: Any) -> None:
+    missing = ("sparkoperator.k8s.io", "sparkconnects", verb)
+    context = task_context()
+    await asyncio.to_thread(take_away, api_server, namespace, "spark_connect", missing)
+
+    async def run() -> None:
+        told = await ready(connects, context)
+        await asyncio.to_thread(SparkConnectServerStopOperator(task_id="s", server=told).execute, context)
+
+    with pytest.raises(ForbiddenError, match=re.escape(to_add(missing))):
+        await run()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_sparkml.exceptions import (
+    ForbiddenError,
     InvalidManifestError,
     JobDeletedError,
     NameTakenError,
@@ -24,8 +26,11 @@ from airflow_provider_sparkml.operators.spark_scheduled import (
 from airflow_provider_sparkml.resources.naming import MANAGED_BY, PREFIX
 from airflow_provider_sparkml.resources.spark import SparkApplication
 from airflow_provider_sparkml.resources.spark_scheduled import ScheduledSparkApplication
+from tests.shipped_roles import take_away, to_add
 
 pytestmark = pytest.mark.usefixtures("connection", "supervisor")
+
+SCHEDULES = "scheduledsparkapplications"
 
 
 def manifest(schedule: str = "0 3 * * *", **changes: Any) -> ScheduledSparkApplication:
@@ -206,3 +211,26 @@ async def test_run_now_runs_a_copy_once_and_returns_its_result(
     context = task_context(try_number=2, max_tries=1)
     result = await asyncio.to_thread(task.execute_complete, context, event, trigger.serialize()[1])
     assert result["spark_application_id"] == "spark-1"
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"),
+    [(SCHEDULES, verb) for verb in ("create", "get", "list", "patch")] + [(f"{SCHEDULES}/status", "patch")],
+)
+async def test_without_one_right(
+    resource: str, verb: str, schedules: Any, api_server: Any, namespace: str, task_context: Any
+) -> None:
+    missing = ("sparkoperator.k8s.io", resource, verb)
+    context = task_context()
+    await asyncio.to_thread(take_away, api_server, namespace, "spark_scheduled", missing)
+
+    async def run() -> None:
+        waiting = asyncio.create_task(fire(await asyncio.to_thread(ensure, context)))
+        await asyncio.to_thread(accept, schedules)
+        event = await asyncio.wait_for(waiting, 20)
+        await asyncio.to_thread(operator().execute_complete, context, event)
+        # Another time makes the former next run void, which is in the status.
+        await asyncio.to_thread(ensure, task_context(run_id="other"), "0 4 * * *")
+
+    with pytest.raises(ForbiddenError, match=re.escape(to_add(missing))):
+        await run()
