@@ -17,6 +17,7 @@ from airflow_provider_sparkml.exceptions import (
     PermanentError,
     RetryableError,
 )
+from airflow_provider_sparkml.resources.naming import first_try
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,9 +76,8 @@ class InfrastructureRetryPolicy(RetryPolicy):
         if not isinstance(exception, RetryableError):
             return RetryDecision.default()
         retries = max_tries if context is None else getattr(context.get("task"), "retries", None) or 0
-        return RetryDecision.retry(
-            self._pause(try_number - max(0, max_tries - retries)), f"{name}: its cause lies outside of the program"
-        )
+        number = try_number - first_try(max_tries, retries) + 1
+        return RetryDecision.retry(self._pause(number), f"{name}: its cause lies outside of the program")
 
     def _pause(self, number: int) -> timedelta:
         """Return how long to wait before the n-th retry."""

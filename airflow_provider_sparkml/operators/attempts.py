@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sparkml.exceptions import JobFailedError
+from airflow_provider_sparkml.resources.naming import first_try
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -76,8 +77,8 @@ class History:
 
     @property
     def first(self) -> int:
-        """Which try was the first: clearing a task sets ``max_tries`` to the tries so far and ``retries`` more."""
-        return max(1, int(self.context["ti"].max_tries) - self.retries + 1)
+        """Which try was the first."""
+        return first_try(int(self.context["ti"].max_tries), self.retries)
 
     def earlier(self) -> list[Attempt]:
         """Return the tries before this one; of one that has left no record, that."""

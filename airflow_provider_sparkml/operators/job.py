@@ -227,8 +227,7 @@ class JobOperator(DeferringOperator):
         if not self.checkpoint_uri:
             return manifest
         env = {"SPARKML_CHECKPOINT_URI": self.checkpoint_uri}
-        # Clearing a task sets max_tries to the tries so far and `retries` more: then a chain of attempts begins.
-        if identity.try_number > identity.max_tries - (self.retries or 0) + 1:
+        if identity.try_number > naming.first_try(identity.max_tries, self.retries or 0):
             env["SPARKML_RESUME_FROM"] = self.checkpoint_uri
             self.log.info("This is a retry: the program may go on from %s", self.checkpoint_uri)
         return self.resource.with_env(manifest, env)

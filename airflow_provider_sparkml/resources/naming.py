@@ -57,6 +57,15 @@ class TaskIdentity:
         return _digest("\0".join(parts), 16)
 
 
+def first_try(max_tries: int, retries: int) -> int:
+    """Return which try began a chain of attempts: 1, unless the task was cleared.
+
+    :param max_tries: Airflow's counter; see :class:`TaskIdentity`.
+    :param retries: the task's ``retries``.
+    """
+    return max(1, max_tries - retries + 1)
+
+
 def job_name(identity: TaskIdentity, ordinal: int, base: str = "") -> str:
     """Return the name of the chain's n-th job: at most 40 characters, a DNS-1035 label (RFC 1035, 2.3.1).
 
@@ -160,6 +169,7 @@ __all__ = [
     "TASK",
     "TENANT",
     "TaskIdentity",
+    "first_try",
     "is_consumed",
     "is_ours",
     "job_annotations",
