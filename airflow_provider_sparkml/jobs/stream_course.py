@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
 
 _CHANGED = "TakenOver"
+_ROLLED_BACK = "RolledBack"
 
 
 async def tend(
@@ -59,8 +60,8 @@ async def tend(
 
     It may be cancelled and started anew, in another process too: what was done stands on the object.
 
-    :param plan: when it is healthy, and what to do when it does not become so.
-    :return: ``SUCCEEDED`` when it is healthy, perhaps in its former version: :func:`conclude` tells.
+    :param plan: what version is to be in force, when it is healthy, and what to do when it does not become so.
+    :return: ``SUCCEEDED`` when the version is in force and healthy; :func:`conclude` tells what else there is.
     """
     course = _Course(client, hub, resource, ref, deadlines, log, on_change, plan)
     while True:
@@ -68,7 +69,13 @@ async def tend(
         record = None if obj is None else Record.of(obj)
         if obj is None or record is None:
             return Outcome(ref, Verdict(Phase.UNKNOWN), deleted=True)
+        is_wanted = (record.following or record.current).hash == plan.version
+        is_back = record.following is None and (record.failed or {}).get("hash") == plan.version
+        if not is_wanted and not is_back:
+            return Outcome(ref, Verdict(Phase.FAILED, reason=_CHANGED, message="another task has changed it"))
         outcome = await (course.replace(record) if record.following else course.start(record))
+        if outcome is not None and is_back and not is_wanted and outcome.verdict.reason != _CHANGED:
+            return replace(outcome, verdict=replace(outcome.verdict, reason=_ROLLED_BACK))
         if outcome is not None:
             return outcome
 
@@ -137,8 +144,9 @@ async def conclude(
         raise await explain(client, resource, replace(outcome, deleted=True, expired=""), None, kept=False, log=log)
     if outcome.verdict.reason == _CHANGED:
         raise ConflictError(f"another task has started, stopped or upgraded {ref} meanwhile", status=409)
-    failed = record.failed if record.failed and record.failed["by"] == by else None
-    if outcome.verdict.phase is Phase.SUCCEEDED and failed is None:
+    if outcome.verdict.reason == _ROLLED_BACK:
+        raise rolled_back(ref.name, (record.failed or {}).get("why", ""))
+    if outcome.verdict.phase is Phase.SUCCEEDED:
         return {
             "name": ref.name,
             "namespace": ref.namespace,
@@ -149,10 +157,9 @@ async def conclude(
             "restarts": max(0, attempts_of(obj) - 1),
             **resource.facts(obj),
         }
-    if failed is not None:
-        raise rolled_back(ref.name, failed["why"])
     error = await _unhealthy(client, outcome, obj, log)
-    if roll_back and not record.proven and record.by == by and record.former is None:
+    is_first = not record.proven and record.by == by and record.former is None
+    if roll_back and is_first and outcome.expired != "execution":
         log.info("%s has never been healthy, and there is no version before it: deleting it", ref)
         await delete_job(client, resource, ref, log)
     raise error
@@ -362,8 +369,17 @@ class _Stopping:
         if step == "ask" and not await self._ask(obj):
             step = "suspend"
         if step == "suspend":
-            self._log.info("%s: suspended, so that the operator does not start it again", self._ref)
-            await self._client.patch(API, self._ref.name, {"spec": {"suspend": True}}, self._ref.namespace)
+            await self._suspend(obj)
+
+    async def _suspend(self, obj: Manifest) -> None:
+        """Suspend it as it was seen; one that has changed since, and perhaps was started again, will be seen again."""
+        seen = {key: obj["metadata"][key] for key in ("uid", "resourceVersion")}
+        patch = {"metadata": seen, "spec": {"suspend": True}}
+        try:
+            await self._client.patch(API, self._ref.name, patch, self._ref.namespace)
+        except ConflictError:
+            return
+        self._log.info("%s: suspended, so that the operator does not start it again", self._ref)
 
     async def _ask(self, obj: Manifest) -> bool:
         """Ask the driver, each one once, by an annotation of its pod; return whether that can be done at all."""

@@ -144,7 +144,7 @@ def _decide(obj: Manifest, record: Record, version: Version, wanted: Wanted, log
         upgraded = record.upgraded(version, submission, wanted.by, now)
         return upgraded, upgraded.spec()
     until = record.stop_until or now + wanted.stop_seconds
-    return replace(record, following=version, by=wanted.by, stop_until=until), None
+    return replace(record, following=version, by=wanted.by, stop_until=until, failed=None), None
 
 
 async def ask_to_stop(
@@ -192,7 +192,7 @@ async def restore(client: KubernetesClient, name: str, namespace: str, wanted: W
             back = replace(back, failed=None, by=wanted.by)
             return back, back.spec()
         until = record.stop_until or time.time() + wanted.stop_seconds
-        return replace(record, following=record.former, former=None, by=wanted.by, stop_until=until), None
+        return replace(record, following=record.former, by=wanted.by, stop_until=until), None
 
     obj = await amend(client, obj, change)
     return Submission(ResourceRef.of(obj), obj, adopted=True)
@@ -217,7 +217,8 @@ async def let_go(client: KubernetesClient, ref: ResourceRef, *, delete: bool, lo
         if record.following is None:
             return None
         log.info("%s was about to be upgraded: its present version, %s, is started again", ref, record.current.hash)
-        started = record.restarted(submission_of(at), record.by, time.time())
+        # Nobody's: a retry of the task that has let go begins what it wants anew.
+        started = record.restarted(submission_of(at), "", time.time())
         return started, started.spec()
 
     await amend(client, obj, change)
@@ -300,6 +301,7 @@ def rolled_back(name: str, why: str) -> StreamRolledBackError:
 class Plan:
     """What a stream has to come to, JSON-safe: the trigger carries it.
 
+    :param version: the hash of the version that is to be in force.
     :param min_uptime: for how many seconds it has to run with all its executors.
     :param startup_seconds: how long it may take from each start until then; ``None``: for ever.
     :param max_restarts: how many restarts are borne meanwhile.
@@ -309,6 +311,7 @@ class Plan:
     :param since: epoch seconds at which the task came; a stream that has been there for long has its time from then.
     """
 
+    version: str = ""
     min_uptime: float = 30.0
     startup_seconds: float | None = 900.0
     max_restarts: int = 2

@@ -10,7 +10,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from airflow_provider_sparkml.exceptions import ExecutionTimeoutError, InvalidManifestError, NotFoundError
+from airflow_provider_sparkml.exceptions import (
+    ConflictError,
+    ExecutionTimeoutError,
+    InvalidManifestError,
+    NotFoundError,
+)
 from airflow_provider_sparkml.hooks.kubernetes import Cluster
 from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
 from airflow_provider_sparkml.operators.base import task_identity
@@ -92,14 +97,17 @@ class _StartsStream(DeferringOperator):
         )
         submission = await self.put_into_force(cluster, wanted)
         record = Record.of(submission.obj)
+        if record is None:
+            raise ConflictError("the stream was changed by somebody else as soon as it was there", status=409)
         self._plan = Plan(
+            version=(record.following or record.current).hash,
             min_uptime=self.min_uptime or 0.0,
             startup_seconds=self.startup_timeout,
             max_restarts=self.max_restarts,
             roll_back=self.rolls_back,
-            start=record.start if record else 1,
+            start=record.start,
             # The run that goes on is none of this task's restarts, nor are those before it.
-            attempts=max(0, attempts_of(submission.obj) - 1) if record and record.healthy else 0,
+            attempts=max(0, attempts_of(submission.obj) - 1) if record.healthy else 0,
             since=time.time(),
         )
         # What a kill leaves alone is decided here, not by who has created the object.

@@ -127,6 +127,8 @@ class Record:
     def upgraded(self, version: Version, submission: str, by: str, now: float) -> Record:
         """Return the record with another version in force."""
         former = self.current if self.proven else self.former
+        if former is not None and former.hash == version.hash:
+            former = None  # a roll-back by hand from a version that was never healthy: nothing is behind it
         changed = replace(self, current=version, proven=False, former=former, failed=None)
         return changed.restarted(submission, by, now)
 

@@ -41,7 +41,7 @@ def shell(tmp_path: Path) -> Iterator[Callable[[str], str]]:
 
     def run(script: str) -> str:
         done = subprocess.run(
-            ["bash", "-euc", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400
+            ["bash", "-euc", script], check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400
         )
         assert done.returncode == 0, f"{script}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
         return done.stdout + done.stderr

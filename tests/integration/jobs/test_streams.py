@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from airflow_provider_sparkml import exceptions
 from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.jobs.outcome import Deadlines
-from airflow_provider_sparkml.jobs.stream_course import conclude, conclude_stop, tend, until_stopped
+from airflow_provider_sparkml.jobs.stream_course import _Stopping, conclude, conclude_stop, tend, until_stopped
 from airflow_provider_sparkml.jobs.stream_health import Expected, observe
 from airflow_provider_sparkml.jobs.streams import Plan, Wanted, amend, ask_to_stop, ensure, let_go, restore
 from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
-from airflow_provider_sparkml.resources.spark_stream import START, STOP, Record, prepare
+from airflow_provider_sparkml.resources.spark_stream import START, STOP, Record, Version, prepare
 from tests.integration.jobs.conftest import limited_client, now, pi
 
 QUICK = Plan(min_uptime=0.05, startup_seconds=20)
@@ -49,10 +50,18 @@ class Stream:
         submission = await ensure(
             self.airflow, manifest, Wanted(by=by, **options), namespace=self.namespace, log=self.told
         )
-        self.ref = submission.ref
+        self.ref, self.version = submission.ref, Version.of(manifest).hash
+        return submission
+
+    async def restore(self, by="chain-3", **options):
+        """Roll back by hand."""
+        submission = await restore(self.airflow, NAME, self.namespace, Wanted(by=by, **options), self.told)
+        record = Record.of(submission.obj)
+        self.version = (record.following or record.current).hash
         return submission
 
     def tend(self, plan=QUICK, deadlines=None):
+        plan = replace(plan, version=self.version)
         return self._begin(
             tend(
                 self.airflow, self.hub, SPARK_APPLICATION, self.ref, deadlines or Deadlines(), log=self.told, plan=plan
@@ -296,7 +305,7 @@ async def test_the_time_of_the_task_ends_the_task_and_not_the_stream(stream):
     await stream.ensure()
     outcome = await ended(stream.tend(deadlines=Deadlines(execute_until=0.0)))
     with pytest.raises(exceptions.ExecutionTimeoutError, match="not healthy within execution_timeout"):
-        await stream.conclude(outcome, roll_back=False)
+        await stream.conclude(outcome)
     assert await stream.operator.live() == [NAME]
 
 
@@ -416,18 +425,96 @@ async def test_there_is_nothing_to_stop_where_there_is_no_stream(stream):
 async def test_a_roll_back_by_hand_brings_back_what_was_healthy_before(stream):
     await stream.healthy()
     with pytest.raises(exceptions.InvalidManifestError, match="none to go back to"):
-        await restore(stream.airflow, NAME, stream.namespace, Wanted(by="chain-2"), stream.told)
+        await stream.restore("chain-2")
     await stream.operator.write(NAME, "COMPLETED", submissionID="s1")
     await stream.healthy("2", "s2", by="chain-3")
-    await restore(stream.airflow, NAME, stream.namespace, Wanted(by="chain-4"), stream.told)
+    await stream.restore("chain-4")
     task = stream.tend()
     await stream.asked(begun=task)
     await stream.ends("s2")
     # A retry does not go back once more.
     assert (await stream.until_start(3))["spec"]["arguments"] == ["1"]
-    await restore(stream.airflow, NAME, stream.namespace, Wanted(by="chain-4"), stream.told)
+    await stream.restore("chain-4")
     await stream.runs("s3")
     assert (await stream.conclude(await ended(task), "chain-4", roll_back=False))["start"] == 3
+
+
+async def two_versions(stream):
+    """Let a version be healthy after another."""
+    await stream.healthy()
+    await stream.operator.write(NAME, "COMPLETED", submissionID="s1")
+    await stream.healthy("2", "s2", by="chain-3")
+
+
+async def test_a_roll_back_by_hand_that_is_broken_off_begins_anew(stream):
+    await two_versions(stream)
+    await stream.restore("chain-4")
+    await let_go(stream.airflow, stream.ref, delete=False, log=stream.told)
+    await stream.runs("s3")
+    await stream.restore("chain-4")
+    task = stream.tend()
+    await stream.asked(begun=task)
+    await stream.ends("s3")
+    assert (await stream.until_start(4))["spec"]["arguments"] == ["1"]
+    await stream.runs("s4")
+    assert (await stream.conclude(await ended(task), "chain-4", roll_back=False))["start"] == 4
+
+
+async def test_a_roll_back_by_hand_that_somebody_calls_off_can_be_asked_for_again(stream):
+    await two_versions(stream)
+    await stream.restore("chain-4")
+    await stream.ensure("2", by="chain-5")
+    assert (await stream.record()).following is None
+    await stream.restore("chain-6")
+    assert (await stream.record()).following.spec["arguments"] == ["1"]
+
+
+async def test_a_roll_back_from_a_version_that_was_never_healthy_leaves_none_behind_it(stream):
+    await stream.healthy()
+    await stream.ensure("2", by="chain-2", stop_seconds=0.0)
+    await ended(stream.tend(Plan(startup_seconds=0.2, roll_back=False)))
+    await stream.restore("chain-3", stop_seconds=0.0)
+    task = stream.tend()
+    await stream.until_start(3)
+    await stream.runs("s3")
+    await ended(task)
+    with pytest.raises(exceptions.InvalidManifestError, match="none to go back to"):
+        await stream.restore("chain-4")
+
+
+async def test_an_upgrade_that_somebody_calls_off_is_no_success(stream):
+    await stream.healthy()
+    await stream.ensure("2", by="chain-2")
+    task = stream.tend()
+    await stream.asked(begun=task)
+    await stream.ensure("1", by="chain-3")
+    await stream.until_start(2)
+    await stream.runs("s2")
+    with pytest.raises(exceptions.ConflictError, match="another task has"):
+        await stream.conclude(await ended(task), "chain-2")
+
+
+async def test_whoever_waits_for_the_same_upgrade_hears_that_it_was_rolled_back(stream):
+    await stream.healthy()
+    await stream.operator.write(NAME, "COMPLETED", submissionID="s1")
+    await stream.ensure("2", by="chain-2")
+    await stream.ensure("2", by="chain-3")
+    tasks = [stream.tend(Plan(startup_seconds=0.3, min_uptime=0.05)) for _ in range(2)]
+    await stream.until_start(3)
+    await stream.runs("s3")
+    for by, task in zip(("chain-2", "chain-3"), tasks, strict=True):
+        with pytest.raises(exceptions.StreamRolledBackError, match="startup_timeout"):
+            await stream.conclude(await ended(task), by)
+
+
+async def test_a_stream_that_was_started_again_meanwhile_is_not_suspended(stream):
+    await stream.healthy(policy="Always")
+    await ask_to_stop(stream.airflow, NAME, stream.namespace, 20, stream.told)
+    await stream.operator.write(NAME, "SUCCEEDING", submissionID="s1")
+    stale = await stream.get()
+    await stream.ensure(policy="Always", by="chain-2")
+    await _Stopping(stream.airflow, stream.hub, stream.ref, stream.told)._act(stale)
+    assert "suspend" not in (await stream.get())["spec"]
 
 
 async def test_a_killed_task_leaves_the_stream_and_calls_its_upgrade_off(stream):
