@@ -16,6 +16,8 @@ from airflow_provider_sparkml.resources.quantities import parse_quantity
 from airflow_provider_sparkml.resources.sizing import Node
 from airflow_provider_sparkml.resources.spark_requests import MIB
 
+_ALIKE = Decimal("1.02")
+"""Nodes of one size differ a little in the memory that they have left for pods."""
 _KEPT_OUT = ("NoSchedule", "NoExecute")
 _OF_NODES = ("DaemonSet", "Node")
 """Owners of pods that each node has; ``Node`` is that of static pods."""
@@ -52,11 +54,13 @@ async def read_nodes(
     found, usable = await _usable(client, selector)
     remarks = [f"{found - len(usable)} of {found} nodes left out"] if len(usable) < found else []
     cpus, memories = ([_allocatable(node, name) for node in usable] for name in ("cpu", "memory"))
-    if len({_size(cpu) for cpu in cpus}) > 1:
-        remarks.append(
-            f"nodes of {min(cpus, key=_size)} to {max(cpus, key=_size)} cores: planned for the least of all; "
-            "choose those of one size with --selector"
-        )
+    for amounts, unit, alike in ((cpus, "cores", 1), (memories, "memory", _ALIKE)):
+        low, high = min(amounts, key=_size), max(amounts, key=_size)
+        if _size(high) > _size(low) * alike:
+            remarks.append(
+                f"nodes of {low} to {high} {unit}: planned for the least of all; "
+                "choose those of one size with --selector"
+            )
     kept_cpu, kept_memory = reserved_cpu, reserved_memory
     if kept_cpu is None or kept_memory is None:
         try:

@@ -141,11 +141,11 @@ def flat(manifest: RunManifest) -> Fields:
 
 
 def in_order(found: list[RunManifest], field: str, *, ascending: bool) -> list[RunManifest]:
-    """Return runs sorted by a field, those without it last.
+    """Return runs sorted by a field, those without it, or with a number that is none (NaN), last.
 
     :raises RunsNotReadError: no run has the field.
     """
-    values = [flat(each).get(field) for each in found]
+    values = [None if value != value else value for value in (flat(each).get(field) for each in found)]  # noqa: PLR0124
     if found and all(value in (None, "") for value in values):
         known = sorted({name for each in found for name in flat(each)})
         raise RunsNotReadError(f"no run has the field {field!r} to sort by; there are {', '.join(known)}")

@@ -30,6 +30,7 @@ from airflow_provider_sparkml.resources.naming import PREFIX
 from airflow_provider_sparkml.resources.profiles import Profile, production_faults
 from airflow_provider_sparkml.resources.secret_values import scrubbed, values_of
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_scheduled import SCHEDULED_SPARK_APPLICATION
 from airflow_provider_sparkml.resources.spark_webhook import webhook_fields
 
 _UNNAMED = "to-be-named"
@@ -139,7 +140,7 @@ def notes_on(manifest: Manifest) -> list[Problem]:
     if resource is None:
         return []
     warnings = [(field_of(message), f"warning: {message}") for message in resource.lint(resource.normalize(manifest))]
-    fields = webhook_fields(manifest) if resource is SPARK_APPLICATION else []
+    fields = webhook_fields(manifest) if resource in (SPARK_APPLICATION, SCHEDULED_SPARK_APPLICATION) else []
     if fields:
         said = f"note: {', '.join(fields)}: without the Spark operator's webhook these are ignored, and nobody says so"
         warnings.append((fields[0], said))

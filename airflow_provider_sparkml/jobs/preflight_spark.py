@@ -14,6 +14,7 @@ from airflow_provider_sparkml.jobs.findings import Finding, Status, unseen
 from airflow_provider_sparkml.jobs.outcome import epoch
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 from airflow_provider_sparkml.resources.core import DEPLOYMENT
+from airflow_provider_sparkml.resources.spark_webhook import WEBHOOK_FIELDS
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -167,7 +168,8 @@ async def _check_webhook(client: KubernetesClient) -> Finding:
     return Finding(
         check,
         Status.WARNING,
-        "there is none: volumes, tolerations, affinity and the like of a SparkApplication do nothing",
+        "there is none, so these of a SparkApplication do nothing: "
+        f"{', '.join(dict.fromkeys(path.rpartition('.')[2] for path in WEBHOOK_FIELDS))}",
         "helm upgrade … --reuse-values --set webhook.enable=true",
     )
 

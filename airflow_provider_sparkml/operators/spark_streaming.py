@@ -21,6 +21,7 @@ from airflow_provider_sparkml.links.spark import SparkHistoryLink, SparkUILink
 from airflow_provider_sparkml.operators.base import task_identity
 from airflow_provider_sparkml.operators.deferring import DeferringOperator, timeout_seconds
 from airflow_provider_sparkml.resources.base import Manifest, ResourceRef
+from airflow_provider_sparkml.resources.fields import is_whole
 from airflow_provider_sparkml.resources.spark import API
 from airflow_provider_sparkml.resources.spark_stream import Record, attempts_of, prepare
 from airflow_provider_sparkml.triggers.job import JobTrigger
@@ -60,7 +61,7 @@ class _StartsStream(DeferringOperator):
         super().__init__(startup_timeout=startup_timeout, **kwargs)
         self.min_uptime = timeout_seconds("min_uptime", min_uptime)
         self.stop_timeout = timeout_seconds("stop_timeout", stop_timeout)
-        if isinstance(max_restarts, bool) or not isinstance(max_restarts, int) or max_restarts < 0:
+        if not is_whole(max_restarts) or max_restarts < 0:
             raise InvalidManifestError(f"max_restarts is {max_restarts!r}: set it to a whole number, at least 0")
         self.max_restarts = max_restarts
         self.stop_on_kill = stop_on_kill

@@ -10,8 +10,14 @@ from zoneinfo import ZoneInfo
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
-_NAMES = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|SUN|MON|TUE|WED|THU|FRI|SAT"
-_FIELD = re.compile(rf"(?:[0-9*?/,-]|{_NAMES})+", re.IGNORECASE)
+_MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+_DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+_NUMBERS = {**{name: number for number, name in enumerate(_MONTHS, 1)}, **{name: n for n, name in enumerate(_DAYS)}}
+_FIELD = re.compile(rf"(?:[0-9*?/,-]|{'|'.join(_NUMBERS)})+", re.IGNORECASE)
+_SINGLE = re.compile(r"\b(\w+)-\1\b(?:/\d+)?", re.IGNORECASE)
+"""A range of one, which croniter takes for all around."""
+_RANGE = re.compile(r"(\w+)-(\w+)")
+_SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -40,12 +46,19 @@ class Schedule:
     zone: tzinfo | None
 
     def next(self, after: datetime) -> datetime:
-        """Return the first time after this one at which the schedule falls due, in UTC."""
+        """Return the first time after this one at which the schedule falls due, in UTC.
+
+        What falls into the hour that a change to summer time leaves out does not run on that day
+        (https://pkg.go.dev/github.com/robfig/cron/v3, "Time zones").
+        """
         from croniter import croniter  # type: ignore[import-untyped]
 
         if self.every:
             return after.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=self.every)
-        found: datetime = croniter(self.cron, after.astimezone(self.zone)).get_next(datetime)
+        times = croniter(self.cron, after.astimezone(self.zone))
+        found: datetime = times.get_next(datetime)
+        while not croniter.match(self.cron, found.replace(tzinfo=None)):
+            found = times.get_next(datetime)
         return found.astimezone(UTC)
 
 
@@ -65,7 +78,13 @@ def parse(schedule: str, time_zone: str = "") -> Schedule:
         raise _refused(schedule, f"use one of {', '.join(_DESCRIPTORS)}, or '@every 1h30m'")
     cron = _DESCRIPTORS.get(text, text).replace("?", "*")
     _check_fields(schedule, cron.split())
-    return Schedule(cron, 0.0, zone)
+    cron = _SINGLE.sub(r"\1", cron)
+    found = Schedule(cron, 0.0, zone)
+    try:
+        found.next(_SOME_DAY)
+    except ValueError:  # croniter's CroniterBadDateError is one
+        raise _refused(schedule, "never falls due: there is no such day") from None
+    return found
 
 
 def _check_fields(schedule: str, fields: list[str]) -> None:
@@ -77,9 +96,16 @@ def _check_fields(schedule: str, fields: list[str]) -> None:
         raise _refused(schedule, "of its signs use digits, names, '*', '/', ',' and '-' only")
     if not croniter.is_valid(" ".join(fields)):
         raise _refused(schedule, "is no cron expression: see https://pkg.go.dev/github.com/robfig/cron/v3")
+    for first, last in _RANGE.findall(" ".join(fields)):
+        if _number(first) > _number(last):
+            raise _refused(schedule, f"has the range {first}-{last}, which begins beyond its end: split it by a comma")
     # Other crons take 7 for Sunday as well.
     if re.search(r"(?<![/\d])7", fields[4]):
         raise _refused(schedule, "has day of week 7: Sunday is 0")
+
+
+def _number(text: str) -> int:
+    return _NUMBERS.get(text.upper()) or int(text if text.isdigit() else 0)
 
 
 def _every(text: str) -> float:

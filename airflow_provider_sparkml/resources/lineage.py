@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -83,8 +83,7 @@ class RunManifest:
 
         The digest is known before only where the image is named by it.
         """
-        images = [part.value["image"] for part in parts(manifest.get("spec")) if part.value.get("image")]
-        image = str(images[0]) if images else ""
+        image = next(_images(manifest.get("spec") or {}), "")
         return replace(
             self,
             kind=str(manifest.get("kind") or ""),
@@ -106,6 +105,20 @@ class RunManifest:
         own = told if isinstance(told, Mapping) else {}
         known |= {name: dict(own[name]) for name in _FROM_PROGRAM if isinstance(own.get(name), Mapping)}
         return replace(self, kind=kind, **known)
+
+
+def _images(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield images of a job, that of its main container first: a Spark driver's own, then what holds for all roles."""
+    driver, conf = spec.get("driver"), spec.get("sparkConf")
+    conf = conf if isinstance(conf, Mapping) else {}
+    found = [
+        driver.get("image") if isinstance(driver, Mapping) else None,
+        spec.get("image"),
+        conf.get("spark.kubernetes.driver.container.image"),
+        conf.get("spark.kubernetes.container.image"),
+        *(part.value.get("image") for part in parts(spec)),
+    ]
+    yield from (str(image) for image in found if image)
 
 
 def parse(data: Any, where: str) -> RunManifest:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR
 from fractions import Fraction
-from itertools import product
 from typing import Any, Literal
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
@@ -292,8 +291,16 @@ class _Pods:
             instances = sum(count * n for (_, n), count in zip(rooms, counts, strict=True))
             return _waste(room - PodRequest(cpu, memory_for(counts)) * instances, room)
 
-        # A driver may leave so little memory beside it that an executor there would make all of them too small.
-        options = [counts for counts in product(*(range(each + 1) for each in most)) if any(counts)]
+        # A driver may leave so little memory beside it that an executor there would make all of them too small. Of the
+        # counts with which an executor gets so much memory, the largest waste the least: one for each memory will do.
+        memories = {
+            r.memory_mib // count for (r, _), top in zip(rooms, most, strict=True) for count in range(1, top + 1)
+        }
+        options = {
+            tuple(min(top, r.memory_mib // memory) for (r, _), top in zip(rooms, most, strict=True))
+            for memory in (memories if self.heap is None else {least})
+        }
+        options.discard(tuple(0 for _ in rooms))
         if not options:
             return None
         counts = min(options, key=lambda counts: (waste(counts), [-count for count in counts]))

@@ -6,16 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import Manifest, plain, present
 from airflow_provider_sparkml.resources.fields import text
 from airflow_provider_sparkml.resources.quantities import jvm_memory
 from airflow_provider_sparkml.resources.spark_builders import Driver, DynamicAllocation, Executor
-from airflow_provider_sparkml.resources.spark_properties import allocation_properties, role_properties
+from airflow_provider_sparkml.resources.spark_properties import (
+    EXECUTOR_PROPERTIES,
+    ROLE_PROPERTIES,
+    allocation_properties,
+    role_properties,
+)
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 CONTAINERS = {"driver": "spark-kubernetes-driver", "executor": "spark-kubernetes-executor"}
 # field of a role → field of its pod's spec
 _POD_FIELDS = ("tolerations", "affinity", "priorityClassName", "nodeSelector")
+_OWN_FIELDS = ("labels", "annotations", "gpu", "podName", "env", "envFrom", "secrets")
+_TRANSLATED = frozenset({*ROLE_PROPERTIES, *EXECUTOR_PROPERTIES, *_POD_FIELDS, *_OWN_FIELDS})
+"""Fields of a role that become properties, or parts of a pod template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +154,18 @@ class ApacheSparkApplication:
         return {"mainClass": "org.apache.spark.deploy.PythonRunner", "pyFiles": several}
 
     def _role(self, role: str) -> dict[str, Any]:
-        return (self.driver if role == "driver" else self.executor).to_spec()
+        """Return what is wanted of a role, in the words of the other operator's CRD.
+
+        :raises InvalidManifestError: it has what this builder does not translate.
+        """
+        part = (self.driver if role == "driver" else self.executor).to_spec()
+        for name in part:
+            if name not in _TRANSLATED:
+                raise InvalidManifestError(
+                    f"{role}.extra has {name!r}, which SparkApplications of spark.apache.org do not: set it by "
+                    f"extra={{'{role}Spec': {{'podTemplateSpec': …}}}} of the application"
+                )
+        return part
 
     def _conf(self) -> dict[str, Any]:
         """Return ``spec.sparkConf``."""

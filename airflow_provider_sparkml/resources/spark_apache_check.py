@@ -18,7 +18,11 @@ from airflow_provider_sparkml.resources.fields import (
     text,
     texts,
 )
+from airflow_provider_sparkml.resources.quantities import memory_bytes
 from airflow_provider_sparkml.resources.replicas import containers_of, part_of
+from airflow_provider_sparkml.resources.spark_check import MIN_HEAP_MIB
+from airflow_provider_sparkml.resources.spark_lint import misspelt
+from airflow_provider_sparkml.resources.spark_rules import conflicts
 from airflow_provider_sparkml.resources.training import QUEUE_LABEL
 
 MIN_STAY_MILLIS = 60_000
@@ -100,7 +104,7 @@ def check(manifest: Manifest) -> None:
 
 def lint(manifest: Manifest) -> list[str]:
     """Return what is accepted and yet loses something."""
-    return list(_warnings(manifest))
+    return [*_warnings(manifest), *misspelt(manifest), *conflicts(manifest, fatal=False)]
 
 
 def _faults(manifest: Manifest) -> Iterator[str]:
@@ -114,8 +118,24 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         own, common = f"spark.kubernetes.{role}.container.image", "spark.kubernetes.container.image"
         if not conf.get(own) and not conf.get(common):
             yield f"spec.sparkConf has neither {common!r} nor {own!r}: name the image to run"
+    yield from _size_faults(conf)
     yield from _toleration_faults(mapping(spec.get("applicationTolerations"), _TOLERATIONS))
     yield from name_faults(manifest)
+    yield from conflicts(manifest, fatal=True)
+
+
+def _size_faults(conf: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sizes of driver and executors with which Spark does not start."""
+    for role in ("driver", "executor"):
+        heap, field = conf.get(f"spark.{role}.memory"), f"spec.sparkConf['spark.{role}.memory']"
+        if heap is not None and memory_bytes(str(heap), field) < MIN_HEAP_MIB * 2**20:
+            yield f"{field} is {heap!r}: Spark does not start with less than {MIN_HEAP_MIB}m"
+    dynamic = str(conf.get("spark.dynamicAllocation.enabled")).lower() == "true"
+    numbers = {"spark.driver.cores": 1, "spark.executor.cores": 1, "spark.executor.instances": 0 if dynamic else 1}
+    for key, least in numbers.items():
+        value = conf.get(key)
+        if value is not None and not (str(value).isascii() and str(value).isdigit() and int(value) >= least):
+            yield f"spec.sparkConf[{key!r}] is {value!r}: set it to a whole number, at least {least}"
 
 
 def _program_faults(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,14 @@ from typing import Any, Literal
 from airflow_provider_sparkml.resources.base import Manifest, plain, present
 from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_env, secret_env_from
 from airflow_provider_sparkml.resources.preset_merge import Preset, with_presets
-from airflow_provider_sparkml.resources.spark_placement import Colocate, Qos, check_placement, colocated, guaranteed
+from airflow_provider_sparkml.resources.spark_placement import (
+    Colocate,
+    Qos,
+    check_guaranteed,
+    check_placement,
+    colocated,
+    guaranteed,
+)
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 
@@ -320,7 +327,10 @@ class SparkApplication:
                 "spec": self._spec() | dict(self.extra),
             }
         )
-        return with_presets(manifest, self.presets)
+        complete = with_presets(manifest, self.presets)
+        if self.qos:
+            check_guaranteed(complete["spec"])
+        return complete
 
     def _spec(self) -> dict[str, Any]:
         """Return ``spec``."""

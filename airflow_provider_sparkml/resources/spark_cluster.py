@@ -35,6 +35,7 @@ from airflow_provider_sparkml.resources.fields import (
 )
 from airflow_provider_sparkml.resources.replicas import part_of
 from airflow_provider_sparkml.resources.spark_apache import history_of, state_of
+from airflow_provider_sparkml.resources.spark_lint import misspelt
 
 API = ApiResource("spark.apache.org", "v1", "sparkclusters", "SparkCluster")
 CLUSTER_NAME = "spark.operator/spark-cluster-name"
@@ -250,6 +251,7 @@ SPARK_CLUSTER = register(
         read=read,
         normalize=normalize,
         check=check,
+        lint=lambda manifest: list(misspelt(manifest)),
         log_source=log_source,
         facts=facts,
         pod_selector=pod_selector,

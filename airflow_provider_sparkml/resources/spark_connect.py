@@ -23,6 +23,9 @@ from airflow_provider_sparkml.resources.base import (
     present,
     register,
 )
+from airflow_provider_sparkml.resources.fields import refuse, text
+from airflow_provider_sparkml.resources.spark_lint import misspelt
+from airflow_provider_sparkml.resources.spark_rules import conflicts
 
 API = ApiResource("sparkoperator.k8s.io", "v1alpha1", "sparkconnects", "SparkConnect")
 SERVER_CONTAINER = "spark-kubernetes-driver"
@@ -90,6 +93,8 @@ def normalize(manifest: Manifest) -> Manifest:
     """Return a copy with numbers where templates have rendered to text."""
     result = copy.deepcopy(manifest)
     spec = result.get("spec")
+    if isinstance(spec, dict) and isinstance(spec.get("sparkConf"), dict):
+        spec["sparkConf"] = {key: text(value) for key, value in spec["sparkConf"].items()}
     for role, name, _ in _NUMBERS:
         part = spec.get(role) if isinstance(spec, dict) else None
         value = part.get(name) if isinstance(part, dict) else None
@@ -116,6 +121,12 @@ def check(manifest: Manifest) -> None:
         value = spec[role].get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise InvalidManifestError(f"spec.{role}.{name} is {value!r}: set it to a whole number, at least {least}")
+    refuse(conflicts(manifest, fatal=True))
+
+
+def lint(manifest: Manifest) -> list[str]:
+    """Return what is accepted and yet does nothing, or not what it looks like."""
+    return [*misspelt(manifest), *conflicts(manifest, fatal=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +196,7 @@ SPARK_CONNECT = register(
         read=read,
         normalize=normalize,
         check=check,
+        lint=lint,
         log_source=log_source,
         facts=facts,
         pod_selector=pod_selector,

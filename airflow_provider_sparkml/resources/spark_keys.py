@@ -45,6 +45,7 @@ COMPOSED = (
 THIRD_PARTIES = {
     "spark.celeborn.": "https://celeborn.apache.org/docs/latest/configuration/",
     "spark.rapids.": "https://nvidia.github.io/spark-rapids/docs/configs.html",
+    "spark.sql.iceberg.": "https://iceberg.apache.org/docs/latest/spark-configuration/",
     "spark.rss.": "https://uniffle.apache.org/docs/client-guide/spark-client-guide",
     "spark.shuffle.s3.": "https://github.com/IBM/spark-s3-shuffle",
     "spark.shuffle.storage.": "https://docs.aws.amazon.com/glue/latest/dg/cloud-shuffle-storage-plugin.html",

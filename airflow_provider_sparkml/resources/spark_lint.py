@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_provider_sparkml.resources.base import Manifest
+from airflow_provider_sparkml.resources.replicas import part_of
 from airflow_provider_sparkml.resources.spark_keys import VERSION, unknown_keys
-from airflow_provider_sparkml.resources.spark_rules import conflicts
+from airflow_provider_sparkml.resources.spark_rules import conflicts, stated_version
 
 _PROPERTY = re.compile(r"(?<![\w.])spark\.driver\.[\w.]*\w")
 _FLAGS = {
@@ -46,14 +47,19 @@ def lint(manifest: Manifest) -> list[str]:
             for key in dict.fromkeys(found)
             if key not in set_already
         ]
-    return [*warnings, *_misspelt(set_already), *conflicts(manifest, fatal=False)]
+    return [*warnings, *misspelt(manifest), *conflicts(manifest, fatal=False)]
 
 
-def _misspelt(conf: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a warning for each property that Spark does not seem to know; Spark itself ignores those."""
+def misspelt(manifest: Manifest) -> Iterator[str]:
+    """Yield a warning for each property that Spark does not seem to know; Spark itself ignores those.
+
+    :param manifest: of any kind with ``spec.sparkConf``.
+    """
+    conf, (_, stated) = part_of(manifest, "spec", "sparkConf"), stated_version(part_of(manifest, "spec"))
+    other = "" if not stated or f"{stated}.".startswith(f"{VERSION}.") else f", and perhaps of {stated}"
     for key, near in unknown_keys(map(str, conf)).items():
         meant = f"did you mean {near!r}?" if near else "see if a plug-in of yours reads it"
-        yield f"spec.sparkConf[{key!r}] is no property of Spark {VERSION}, which ignores it; {meant}"
+        yield f"spec.sparkConf[{key!r}] is no property of Spark {VERSION}{other}, which ignores it; {meant}"
 
 
 def _texts(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -67,4 +73,4 @@ def _texts(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"spec.driver.env[{index}]", entry["value"]
 
 
-__all__ = ["lint"]
+__all__ = ["lint", "misspelt"]

@@ -48,6 +48,29 @@ def guaranteed(part: Mapping[str, Any], role: str, conf: Mapping[str, Any]) -> d
     return {**part, "coreLimit": asked}
 
 
+def check_guaranteed(spec: Mapping[str, Any]) -> None:
+    """Refuse containers beside driver and executors that keep their pods from being evicted last.
+
+    :param spec: ``spec`` of a SparkApplication.
+    :raises InvalidManifestError: one has no limits, or requests less.
+    """
+    for role in ("driver", "executor"):
+        for name in ("initContainers", "sidecars"):
+            for index, container in enumerate((spec.get(role) or {}).get(name) or ()):
+                if not _is_guaranteed(container.get("resources") or {}):
+                    raise InvalidManifestError(
+                        f"spec.{role}.{name}[{index}] ({container.get('name')!r}) has no limits of cpu and memory that "
+                        "are what it requests, but qos is 'guaranteed', for which all containers of a pod need them: "
+                        "set its resources, such as LogShipping(cpu='100m', memory='128Mi', …)"
+                    )
+
+
+def _is_guaranteed(resources: Mapping[str, Any]) -> bool:
+    """Whether a container has limits, and requests as much; Kubernetes takes the limits for requests left out."""
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    return {"cpu", "memory"} <= limits.keys() and all(requests.get(key, limits[key]) == limits[key] for key in limits)
+
+
 def colocated(part: Mapping[str, Any], colocate: str) -> dict[str, Any]:
     """Return the executors' part of the spec, which are rather put where others of their application are.
 
@@ -71,4 +94,13 @@ def colocated(part: Mapping[str, Any], colocate: str) -> dict[str, Any]:
     return {**part, "affinity": {**affinity, "podAffinity": pods}}
 
 
-__all__ = ["APP_NAME", "TOPOLOGY_KEYS", "Colocate", "Qos", "check_placement", "colocated", "guaranteed"]
+__all__ = [
+    "APP_NAME",
+    "TOPOLOGY_KEYS",
+    "Colocate",
+    "Qos",
+    "check_guaranteed",
+    "check_placement",
+    "colocated",
+    "guaranteed",
+]

@@ -42,9 +42,21 @@ def apply_presets(application: Any, presets: Iterable[Preset]) -> Manifest:
 
     :param application: a ``SparkApplication`` builder's object, a mapping, a file or YAML text; it is not changed.
     :param presets: such as ``[EventLog("s3a://logs/spark"), Decommission()]``.
-    :raises InvalidManifestError: a preset sets what is set otherwise; both sides and the field are named.
+    :raises InvalidManifestError: a preset sets what is set otherwise, or what this kind does not have.
     """
-    return with_presets(load_manifest(application), presets)
+    manifest, presets = load_manifest(application), list(presets)
+    kind, group = manifest.get("kind"), str(manifest.get("apiVersion")).partition("/")[0]
+    if kind != "SparkApplication":
+        raise InvalidManifestError(f"kind is {kind!r}: presets are for SparkApplications; apply them to one")
+    result = with_presets(manifest, presets)
+    for preset in presets if group == "spark.apache.org" else ():
+        for name in preset.to_patch()["spec"]:
+            if name != "sparkConf":
+                raise InvalidManifestError(
+                    f"presets has {type(preset).__name__}, which sets spec.{name}: SparkApplications of {group} have "
+                    "no such field; set it by podTemplateSpec of spec.driverSpec and spec.executorSpec"
+                )
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +262,9 @@ class Decommission:
 
 @dataclass(frozen=True, slots=True)
 class SpotExecutors:
-    """Executors on nodes that may be taken away at any time, with :class:`Decommission`; the driver is not put there.
+    """Executors on nodes that may be taken away at any time, with :class:`Decommission`.
+
+    The driver gets no toleration: it stays away where such nodes are tainted.
 
     :param node_labels: what such nodes are labelled: ``{"eks.amazonaws.com/capacityType": "SPOT"}``,
         ``{"cloud.google.com/gke-spot": "true"}``, ``{"kubernetes.azure.com/scalesetpriority": "spot"}``.
@@ -302,6 +316,8 @@ class LogShipping:
         configuration does so.
     :param args: its arguments.
     :param env: its environment variables.
+    :param cpu: what it requests and may use, such as ``100m``; with ``qos="guaranteed"`` both have to be set.
+    :param memory: likewise, such as ``128Mi``.
     """
 
     image: str
@@ -311,9 +327,12 @@ class LogShipping:
     log4j: str = ""
     args: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    cpu: str = ""
+    memory: str = ""
 
     def to_patch(self) -> dict[str, Any]:
         """Return what this sets."""
+        size = present({"cpu": self.cpu, "memory": self.memory})
         logs = {"name": "sparkml-logs", "mountPath": self.log_path}
         shipper = {
             "name": "log-shipping",
@@ -324,6 +343,7 @@ class LogShipping:
                 {
                     "args": list(self.args),
                     "env": [{"name": name, "value": value} for name, value in self.env.items()],
+                    "resources": {"requests": size, "limits": size} if size else {},
                 }
             ),
         }

@@ -53,4 +53,4 @@ def allocation_properties(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, text(value)
 
 
-__all__ = ["allocation_properties", "role_properties"]
+__all__ = ["DYNAMIC_ALLOCATION", "EXECUTOR_PROPERTIES", "ROLE_PROPERTIES", "allocation_properties", "role_properties"]

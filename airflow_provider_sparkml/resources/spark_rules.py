@@ -1,4 +1,4 @@
-"""What cannot work together in a SparkApplication, as one table: two sides, why, and the fix. Pure.
+"""What cannot work together in an application of Spark, as one table: two sides, why, and the fix. Pure.
 
 A rule that is ``fatal`` is refused before anything is created; the others are told as warnings.
 """
@@ -29,13 +29,14 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A SparkApplication as the rules see it.
+    """An application as the rules see it: a SparkApplication of either operator, or a SparkConnect.
 
     :param spec: its spec.
     :param metadata: its metadata.
     :param conf: its properties, those of ``spec.dynamicAllocation`` among them, which win as the operator's do.
     :param fields: where a property is set, other than in sparkConf.
     :param version: major and minor version of Spark; ``(0, 0)`` where it cannot be read.
+    :param version_said: where that is set, and to what.
     """
 
     spec: Mapping[str, Any]
@@ -43,6 +44,7 @@ class Facts:
     conf: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     version: tuple[int, int] = (0, 0)
+    version_said: str = ""
 
     def says(self, key: str, default: str = "unset") -> str:
         """Return where a property is set, and to what."""
@@ -83,9 +85,19 @@ def facts_of(manifest: Manifest) -> Facts:
     by_field = dict(allocation_properties(dynamic))
     conf = {key: str(text(value)) for key, value in mapping(spec.get("sparkConf"), "spec.sparkConf").items()}
     fields = {key: f"spec.dynamicAllocation.{name}" for name, key in DYNAMIC_ALLOCATION.items() if key in by_field}
-    found = _VERSION.match(str(spec.get("sparkVersion")))
+    where, stated = stated_version(spec)
+    found = _VERSION.match(stated)
     version = (int(found[1]), int(found[2])) if found else (0, 0)
-    return Facts(spec, metadata, conf | {key: str(value) for key, value in by_field.items()}, fields, version)
+    conf |= {key: str(value) for key, value in by_field.items()}
+    return Facts(spec, metadata, conf, fields, version, f"{where} is {stated!r}")
+
+
+def stated_version(spec: Mapping[str, Any]) -> tuple[str, str]:
+    """Return where a spec states the version of Spark, and which."""
+    versions = spec.get("runtimeVersions")
+    if isinstance(versions, Mapping):
+        return "spec.runtimeVersions.sparkVersion", str(versions.get("sparkVersion") or "")
+    return "spec.sparkVersion", str(spec.get("sparkVersion") or "")
 
 
 def _true(facts: Facts, key: str) -> str:
@@ -118,6 +130,18 @@ def _spec(facts: Facts, role: str, name: str) -> str:
     return f"spec.{role}.{name} is set" if mapping(facts.spec.get(role), f"spec.{role}").get(name) else ""
 
 
+def _stated(facts: Facts, role: str, name: str) -> str:
+    """Say to what a field of a role is set."""
+    value = mapping(facts.spec.get(role), f"spec.{role}").get(name)
+    return "" if value is None else f"spec.{role}.{name} is {value!r}"
+
+
+def _other_limit(facts: Facts, role: str) -> str:
+    key = f"spark.kubernetes.{role}.limit.cores"
+    limit = text(mapping(facts.spec.get(role), f"spec.{role}").get("coreLimit"))
+    return facts.says(key) if facts.conf.get(key, limit) != limit else ""
+
+
 def _in_queue(facts: Facts) -> str:
     labels = mapping(facts.metadata.get("labels"), "metadata.labels")
     annotations = mapping(facts.metadata.get("annotations"), "metadata.annotations")
@@ -127,14 +151,12 @@ def _in_queue(facts: Facts) -> str:
 
 
 def _from(facts: Facts, version: tuple[int, int]) -> str:
-    return f"spec.sparkVersion is {facts.spec.get('sparkVersion')!r}" if facts.version >= version else ""
+    return facts.version_said if facts.version >= version else ""
 
 
 def _outside(facts: Facts, low: tuple[int, int], high: tuple[int, int]) -> str:
     known = facts.version != (0, 0)
-    return (
-        f"spec.sparkVersion is {facts.spec.get('sparkVersion')!r}" if known and not low <= facts.version <= high else ""
-    )
+    return facts.version_said if known and not low <= facts.version <= high else ""
 
 
 def _rapids(facts: Facts) -> str:
@@ -201,7 +223,63 @@ def _dynamic_remote(facts: Facts) -> str:
     return _equals(facts, shuffle.MANAGER, *_REMOTE) if _dynamic(facts) else ""
 
 
+def _tasks_per_executor(facts: Facts) -> str:
+    """Say how many tasks the share of a GPU lets run at once, where the cores are others."""
+    key = "spark.task.resource.gpu.amount"
+    cores = facts.conf.get("spark.executor.cores") or mapping(facts.spec.get("executor"), "spec.executor").get("cores")
+    try:
+        tasks, wanted = int(1 / float(facts.conf[key])), int(cores or 1)
+    except (KeyError, ValueError, ZeroDivisionError):
+        return ""  # a template, or unset, or refused by Spark itself
+    return (
+        ""
+        if tasks == wanted
+        else f"{facts.says(key)}, for {tasks} tasks at once, where an executor's cores are {wanted}"
+    )
+
+
+def _claims(facts: Facts) -> str:
+    return _named(facts, "spark.kubernetes.executor.volumes.persistentVolumeClaim.spark-local-dir-")
+
+
+def _streaming(facts: Facts) -> str:
+    return _set(facts, "spark.sql.streaming.checkpointLocation") or _true(facts, "spark.sql.streaming.metricsEnabled")
+
+
 RULES = (
+    Rule(
+        _dynamic,
+        _streaming,
+        "executors look idle between two batches and go, and come again late; leave dynamic allocation out of what "
+        "runs for ever",
+        fatal=False,
+    ),
+    Rule(
+        _dynamic_remote,
+        lambda facts: _outside(facts, (3, 5), (99, 0)),
+        "only since 3.5 does Spark ask a plug-in where shuffle files are, and would lose them with each executor that "
+        "goes; take such an image, or leave dynamic allocation out",
+    ),
+    Rule(
+        lambda facts: _true(facts, "spark.kubernetes.local.dirs.tmpfs"),
+        _claims,
+        "these are two places for shuffle files, and memory would not be used; leave one of them out",
+    ),
+    Rule(
+        _rapids,
+        _tasks_per_executor,
+        "cores or GPUs are left idle; set both to the same: Rapids(tasks_per_gpu=…)",
+        fatal=False,
+    ),
+    *(
+        Rule(
+            lambda facts, role=role: _stated(facts, role, "coreLimit"),  # type: ignore[misc]
+            lambda facts, role=role: _other_limit(facts, role),  # type: ignore[misc]
+            "the operator sets the property by the field; leave the property out",
+            fatal=False,
+        )
+        for role in ("driver", "executor")
+    ),
     Rule(
         _dynamic,
         lambda facts: _named(facts, _STATE),
@@ -217,8 +295,8 @@ RULES = (
     Rule(
         _dynamic_remote,
         _tracking,
-        "executors would be kept for shuffle files that they do not have; set shuffleTrackingEnabled of "
-        "spec.dynamicAllocation to false: DynamicAllocation(shuffle_tracking=False, …)",
+        f"executors would be kept for shuffle files that they do not have; set {_TRACKING} to 'false', which is "
+        "DynamicAllocation(shuffle_tracking=False, …)",
     ),
     Rule(
         lambda facts: _equals(facts, shuffle.MANAGER, shuffle.CELEBORN_MANAGER) if _dynamic(facts) else "",
@@ -374,7 +452,7 @@ RULES = (
 def conflicts(manifest: Manifest, *, fatal: bool) -> Iterator[str]:
     """Yield what does not go together, both sides named, and the fix.
 
-    :param manifest: a SparkApplication, rendered and normalized.
+    :param manifest: a SparkApplication of either operator, or a SparkConnect, rendered and normalized.
     :param fatal: what cannot work at all; else what probably does not do what it looks like.
     """
     facts = facts_of(manifest)
@@ -387,4 +465,4 @@ def conflicts(manifest: Manifest, *, fatal: bool) -> Iterator[str]:
             yield f"{left}, and {right}: {rule.why}"
 
 
-__all__ = ["ELASTIC", "RULES", "Facts", "Rule", "conflicts", "facts_of"]
+__all__ = ["ELASTIC", "RULES", "Facts", "Rule", "conflicts", "facts_of", "stated_version"]

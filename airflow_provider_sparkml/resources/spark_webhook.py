@@ -14,7 +14,7 @@ from airflow_provider_sparkml.resources.base import Manifest
 LOCAL_DIR = "spark-local-dir-"
 """How the names of those volumes begin that Spark mounts itself."""
 
-APPLICATION_FIELDS = ("hadoopConfigMap", "sparkConfigMap")
+APPLICATION_FIELDS = ("batchScheduler", "hadoopConfigMap", "sparkConfigMap")
 ROLE_FIELDS = (
     "affinity",
     "configMaps",
@@ -49,7 +49,13 @@ WEBHOOK_FIELDS = (
 
 
 def webhook_fields(manifest: Manifest) -> list[str]:
-    """Return the paths of the fields that a manifest sets and that need the webhook."""
+    """Return the paths of the fields that a manifest sets and that need the webhook.
+
+    :param manifest: a SparkApplication, or a schedule of one.
+    """
+    if manifest.get("kind") == "ScheduledSparkApplication":
+        template = (manifest.get("spec") or {}).get("template")
+        return [path.replace("spec.", "spec.template.", 1) for path in webhook_fields({"spec": template})]
     return [path for path in WEBHOOK_FIELDS if _is_set(manifest, path)]
 
 

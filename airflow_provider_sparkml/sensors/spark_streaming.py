@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
-from airflow_provider_sparkml.exceptions import JobFailedError
+from airflow_provider_sparkml.exceptions import InvalidManifestError, JobFailedError
 from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
+from airflow_provider_sparkml.resources.fields import is_whole
 from airflow_provider_sparkml.triggers.deferral import (
     default_deferrable,
     defer,
@@ -75,6 +76,10 @@ class SparkStreamingSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.application_name = application_name
+        if window is None:
+            raise InvalidManifestError("window is None: set for how long the stream is looked at, such as 60 seconds")
+        if not is_whole(max_restarts) or max_restarts < 0:
+            raise InvalidManifestError(f"max_restarts is {max_restarts!r}: set it to a whole number, at least 0")
         self.expected = {
             "window": timeout_seconds("window", window),
             "max_restarts": max_restarts,

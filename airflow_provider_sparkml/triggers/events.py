@@ -18,6 +18,7 @@ from airflow_provider_sparkml.exceptions import ApiError, InvalidConnectionError
 from airflow_provider_sparkml.hooks.kubernetes import KubernetesApiHook
 from airflow_provider_sparkml.resources.base import Manifest, Phase, Resource, Verdict
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
+from airflow_provider_sparkml.resources.spark_apache import APACHE_SPARK_APPLICATION
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +176,25 @@ class SparkApplicationEventTrigger(JobEventTrigger):
     resource = SPARK_APPLICATION
 
 
+class ApacheSparkApplicationEventTrigger(JobEventTrigger):
+    """Updates an asset whenever a SparkApplication of the Apache Spark operator ends, whoever created it.
+
+    Of an application that its operator removes at once (``ttlAfterStopMillis: 0``) the end may be missed.
+
+    .. code-block:: python
+
+        from airflow.sdk import Asset, AssetWatcher
+        from airflow_provider_sparkml.triggers.events import ApacheSparkApplicationEventTrigger
+
+        ended = ApacheSparkApplicationEventTrigger(namespace="etl", phases=["SUCCEEDED"])
+        report = Asset("report", watchers=[AssetWatcher(name="report_ended", trigger=ended)])
+
+    All parameters: see :class:`JobEventTrigger`.
+    """
+
+    resource = APACHE_SPARK_APPLICATION
+
+
 @dataclass(slots=True)
 class _Batch:
     """Jobs that have ended, seen at one moment.
@@ -312,4 +332,4 @@ def _end_of(verdict: Verdict) -> float:
     return epoch(verdict.finished_at) or UNKNOWN
 
 
-__all__ = ["JobEventTrigger", "SparkApplicationEventTrigger"]
+__all__ = ["ApacheSparkApplicationEventTrigger", "JobEventTrigger", "SparkApplicationEventTrigger"]

@@ -160,6 +160,12 @@ def applications(api_server: Any, namespace: str) -> Objects:
 
 
 @pytest.fixture
+def apache_applications(api_server: Any, namespace: str) -> Objects:
+    """The Apache Spark operator's SparkApplications of this test's namespace; nobody but the test acts on them."""
+    return Objects(api_server, f"/apis/spark.apache.org/v1/namespaces/{namespace}/sparkapplications")
+
+
+@pytest.fixture
 def schedules(api_server: Any, namespace: str) -> Objects:
     """The ScheduledSparkApplications of this test's namespace; nobody but the test acts on them."""
     return Objects(api_server, f"/apis/sparkoperator.k8s.io/v1beta2/namespaces/{namespace}/scheduledsparkapplications")

@@ -87,7 +87,11 @@ PUBLIC = {
         "XGBoostJobSensor",
     },
     "airflow_provider_sparkml.triggers.custom_resource": {"CustomResourceSensorTrigger", "CustomResourceTrigger"},
-    "airflow_provider_sparkml.triggers.events": {"JobEventTrigger", "SparkApplicationEventTrigger"},
+    "airflow_provider_sparkml.triggers.events": {
+        "ApacheSparkApplicationEventTrigger",
+        "JobEventTrigger",
+        "SparkApplicationEventTrigger",
+    },
     "airflow_provider_sparkml.triggers.serving": {"InferenceServiceTrigger"},
     "airflow_provider_sparkml.triggers.spark": {
         "ApacheSparkApplicationSensorTrigger",

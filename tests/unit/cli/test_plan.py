@@ -88,7 +88,7 @@ def of_daemon_set(name: str, on: str, cpu: str, memory: str, kind: str = "Daemon
 
 NODES = [
     node("sizing-1", "15890m", "60Gi"),
-    node("sizing-2", "16", "59Gi", taints=[{"key": "spark", "value": "only", "effect": "NoSchedule"}]),
+    node("sizing-2", "16", "64Gi", taints=[{"key": "spark", "value": "only", "effect": "NoSchedule"}]),
     node("sizing-cordoned", "4", "1Gi", unschedulable=True),
     node("sizing-away", "4", "1Gi", ready=False),
 ]
@@ -121,14 +121,15 @@ def test_nodes_are_read_from_the_cluster(nodes: RunningApiServer) -> None:
     options = ("--kubeconfig", str(nodes.kubeconfig), "--selector", "pool=sizing", "-o", "json")
     found = json.loads(plan(*options).output)
     assert found["arithmetic"][:3] == [
-        {"what": "a node has", "how": "15890m, 59Gi", "result": "15.89 cores and 60416 MiB"},
+        {"what": "a node has", "how": "15890m, 60Gi", "result": "15.89 cores and 61440 MiB"},
         {"what": "- reserved", "how": "250m, 1024Mi", "result": "0.25 cores and 1024 MiB"},
-        {"what": "= for Spark", "how": "", "result": "15.64 cores and 59392 MiB"},
+        {"what": "= for Spark", "how": "", "result": "15.64 cores and 60416 MiB"},
     ]
     assert found["plans"][0]["instances"] == 2 * found["plans"][0]["per_node"]
     assert found["remarks"] == [
         "2 of 4 nodes left out",
         "nodes of 15890m to 16 cores: planned for the least of all; choose those of one size with --selector",
+        "nodes of 60Gi to 64Gi memory: planned for the least of all; choose those of one size with --selector",
     ]
     told = json.loads(plan(*options, "--reserved-cpu", "1", "--reserved-memory", "0", "--nodes", "1").output)
     assert told["arithmetic"][1]["result"] == "1 core and 0 MiB"

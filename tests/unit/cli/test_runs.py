@@ -73,6 +73,14 @@ def test_sorted_and_cut(tmp_path: Path, options: tuple[str, ...], order: list[st
     assert [each["run_id"] for each in found] == order
 
 
+def test_a_run_that_diverged_comes_last(tmp_path: Path) -> None:
+    made = [replace(FIRST, run_id=str(auc), metrics={"auc": auc}) for auc in (0.9, float("nan"), 0.95)]
+    folder = write(tmp_path, *made)
+    for options, order in (((), ["0.95", "0.9", "nan"]), (("--ascending",), ["0.9", "0.95", "nan"])):
+        found = json.loads(runs(str(folder), "-o", "json", "--sort-by", "metrics.auc", *options).output)
+        assert [each["run_id"] for each in found] == order
+
+
 def test_no_runs_are_an_empty_table(tmp_path: Path) -> None:
     result = runs(str(tmp_path))
     assert (result.exit_code, result.output.strip()) == (0, "Runs, 0 of 0: none")

@@ -196,10 +196,10 @@ def test_what_is_valid_and_yet_may_do_nothing_is_told(file: Any) -> None:
         0,
         [
             f"{path}:2: SparkApplication pi is valid",
-            f"{path}:15: warning: spec.sparkConf['spark.executor.instancs'] is no property of Spark 4.3, which ignores "
-            "it; did you mean 'spark.executor.instances'?",
-            f"{path}:15: warning: spec.sparkConf['spark.executor.secrt'] is no property of Spark 4.3, which ignores "
-            "it; see if a plug-in of yours reads it",
+            f"{path}:15: warning: spec.sparkConf['spark.executor.instancs'] is no property of Spark 4.3, and perhaps "
+            "of 4.0.0, which ignores it; did you mean 'spark.executor.instances'?",
+            f"{path}:15: warning: spec.sparkConf['spark.executor.secrt'] is no property of Spark 4.3, and perhaps "
+            "of 4.0.0, which ignores it; see if a plug-in of yours reads it",
             f"{path}:13: note: spec.driver.env: without the Spark operator's webhook these are ignored, and nobody "
             "says so",
         ],

@@ -229,6 +229,21 @@ def test_bad_parameters_are_named_when_the_dag_is_parsed(options: dict[str, Any]
         ensuring(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"window": None}, "window is None"),
+        ({"max_restarts": -1}, "max_restarts is -1"),
+        ({"max_restarts": "x"}, "'x'"),
+    ],
+)
+def test_bad_parameters_of_the_sensor_too(options: dict[str, Any], said: str) -> None:
+    from airflow_provider_sparkml.sensors.spark_streaming import SparkStreamingSensor
+
+    with pytest.raises(InvalidManifestError, match=said):
+        SparkStreamingSensor(task_id="t", application_name="clicks", **options)
+
+
 def test_what_the_sensor_sees(applications: Any, task_context: Any) -> None:
     from airflow_provider_sparkml.sensors.spark_streaming import SparkStreamingSensor
 

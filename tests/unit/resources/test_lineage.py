@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.lineage import RunManifest, digest_of, parse, parse_text
+from airflow_provider_sparkml.resources.spark import Driver, SparkApplication
+from airflow_provider_sparkml.resources.spark_apache import ApacheSparkApplication
 
 DIGEST = f"sha256:{'0a' * 32}"
 MADE = RunManifest("d", "r", "t", params={"rows": 9}, model_uri="s3://m/1")
@@ -80,6 +82,19 @@ def test_before_the_job_only_an_image_named_by_digest_has_one() -> None:
     assert (MADE.before(manifest).image, MADE.before(manifest).image_digest) == ("i:1", "")
     pods = {"template": {"spec": {"containers": [{"name": "main", "image": f"i@{DIGEST}"}]}}}
     assert MADE.before({"kind": "Job", "spec": pods}).image_digest == DIGEST
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        SparkApplication(image="app:1", driver=Driver(image=f"driver@{DIGEST}"), main_application_file="local:///a.py"),
+        ApacheSparkApplication(image=f"driver@{DIGEST}", main_application_file="local:///a.py"),
+    ],
+    ids=["driver", "Apache"],
+)
+def test_the_image_is_the_drivers(job: Any) -> None:
+    assert MADE.before(job.to_manifest()).image == f"driver@{DIGEST}"
+    assert MADE.before(job.to_manifest()).image_digest == DIGEST
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ from airflow_provider_sparkml.resources.spark_apache_builder import ApacheSparkA
 from airflow_provider_sparkml.resources.spark_volumes import Volume
 
 CRD = Path(__file__).parents[3].parent / "shared" / "crds" / "spark-kubernetes-operator-1.0.0_sparkapplications.yaml"
+CELEBORN = {
+    "spark.shuffle.manager": "org.apache.spark.shuffle.celeborn.SparkShuffleManager",
+    "spark.shuffle.sort.io.plugin.class": "org.apache.spark.shuffle.celeborn.CelebornShuffleDataIO",
+}
 CREATED = "2026-11-22T10:00:00Z"
 ALL_GOES_WELL = ("Submitted", "DriverRequested", "DriverStarted", "DriverReady", "RunningHealthy", "Succeeded")
 RESOURCE = APACHE_SPARK_APPLICATION
@@ -305,6 +309,14 @@ def tolerating(**tolerations: Any) -> dict[str, Any]:
         (tolerating(applicationTimeoutConfig={"driverStartTimeoutMillis": -5}), "driverStartTimeoutMillis is -5"),
         (tolerating(instanceConfig={"minExecutors": "few"}), "minExecutors is 'few'"),
         (tolerating(resourceRetainPolicy="Sometimes"), "resourceRetainPolicy is 'Sometimes'"),
+        (build(executor=Executor(memory="100m")), r"sparkConf\['spark.executor.memory'\] is '100m': Spark does not"),
+        (build(driver=Driver(cores=0)), r"sparkConf\['spark.driver.cores'\] is '0': set it to a whole number"),
+        (build(executor=Executor(instances=0)), r"sparkConf\['spark.executor.instances'\] is '0'"),
+        (
+            build(spark_conf=CELEBORN | {"spark.dynamicAllocation.enabled": "true"}, spark_version="3.5.0"),
+            "shuffleTracking.enabled'] is true by default",
+        ),
+        (build(spark_conf=CELEBORN), "and spec.runtimeVersions.sparkVersion is '4.3.0': Celeborn is made for"),
         (tolerating(ttlAfterStopMillis=500), "ttlAfterStopMillis is 500"),
         (tolerating(resourceRetainDurationMillis="1h"), "resourceRetainDurationMillis is '1h'"),
     ],
@@ -312,6 +324,19 @@ def tolerating(**tolerations: Any) -> dict[str, Any]:
 def test_what_cannot_work_is_refused(manifest: dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidManifestError, match=fault):
         RESOURCE.check(RESOURCE.normalize(manifest))
+
+
+def test_a_misspelt_property_and_what_may_not_work_are_told() -> None:
+    warned = RESOURCE.lint(build(spark_conf={"spark.executor.memmory": "1g", "spark.eventLog.enabled": "true"}))
+    assert "did you mean 'spark.executor.memory'?" in warned[0]
+    assert "spark.eventLog.dir'] is unset" in warned[1]
+    (other,) = RESOURCE.lint(build(spark_conf={"spark.executor.memmory": "1g"}, spark_version="3.5.6"))
+    assert "no property of Spark 4.3, and perhaps of 3.5.6, which" in other
+
+
+def test_what_the_builder_does_not_translate_is_refused() -> None:
+    with pytest.raises(InvalidManifestError, match=r"driver.extra has 'memoryLimit'.*'driverSpec'"):
+        build(driver=Driver(extra={"memoryLimit": "2Gi"}))
 
 
 def test_retries_beneath_airflows_are_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION, DynamicAllocation, Executor, SparkApplication
+from airflow_provider_sparkml.resources.spark_apache import ApacheSparkApplication
 from airflow_provider_sparkml.resources.spark_keys import THIRD_PARTIES, is_known
 from airflow_provider_sparkml.resources.spark_presets import (
     CelebornShuffle,
@@ -67,11 +68,33 @@ def conf_of(manifest: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize(("preset", "version"), EACH)
 def test_each_is_valid_and_works_alone(preset: Preset, version: str, upstream: Faults) -> None:
-    manifest = SPARK_APPLICATION.normalize(app(spark_version=version, presets=[preset]).to_manifest())
+    executor = Executor(cores=getattr(preset, "tasks_per_gpu", 1))
+    manifest = SPARK_APPLICATION.normalize(
+        app(spark_version=version, presets=[preset], executor=executor).to_manifest()
+    )
     SPARK_APPLICATION.check(manifest)
     assert upstream("spark-operator-v2.5.2_sparkapplications.yaml", "v1beta2", manifest) == []
     assert SPARK_APPLICATION.lint(manifest) == []
     assert manifest != SPARK_APPLICATION.normalize(app(spark_version=version).to_manifest())
+
+
+def test_presets_of_an_application_of_the_apache_operator_are_those_of_properties() -> None:
+    apache = ApacheSparkApplication(image="i:1", main_application_file="local:///a.py")
+    patched = apply_presets(apache, [EventLog("s3a://logs/spark")])
+    assert patched["spec"]["sparkConf"]["spark.eventLog.enabled"] == "true"
+    with pytest.raises(InvalidManifestError, match=r"presets has IstioOff, which sets spec.driver: .*podTemplateSpec"):
+        apply_presets(apache, [Decommission(), IstioOff()])
+    with pytest.raises(InvalidManifestError, match="kind is 'Job': presets are for SparkApplications"):
+        apply_presets({"apiVersion": "batch/v1", "kind": "Job"}, [Decommission()])
+
+
+def test_log_shipping_needs_limits_in_pods_that_are_guaranteed() -> None:
+    with pytest.raises(InvalidManifestError, match=r"spec.driver.initContainers\[0\] \('log-shipping'\) has no limits"):
+        app(qos="guaranteed", presets=[LogShipping(image="f:1", config_map="c")]).to_manifest()
+    sized = LogShipping(image="f:1", config_map="c", cpu="100m", memory="128Mi")
+    shipper = app(qos="guaranteed", presets=[sized]).to_manifest()["spec"]["executor"]["initContainers"][0]
+    size = {"cpu": "100m", "memory": "128Mi"}
+    assert shipper["resources"] == {"requests": size, "limits": size}
 
 
 @pytest.mark.parametrize(("preset", "version"), EACH)

@@ -24,6 +24,11 @@ REAL_TIME = {"spark.sql.streaming.realTimeMode.minBatchDuration": "5000"}
 OLD_CHECKPOINT = {"spark.sql.streaming.stateStore.checkpointFormatVersion": "1"}
 RAPIDS = {"spark.plugins": "a, com.nvidia.spark.SQLPlugin"}
 GPU = {"spark.executor.resource.gpu.amount": "1"}
+ON_GPU = RAPIDS | GPU | {"spark.executor.resource.gpu.discoveryScript": "/g.sh"}
+TMPFS = {"spark.kubernetes.local.dirs.tmpfs": "true"}
+CLAIM = {
+    "spark.kubernetes.executor.volumes.persistentVolumeClaim.spark-local-dir-1.options.claimName": "OnDemand",
+}
 NO_TRACKING = {"dynamicAllocation": {"enabled": True, "maxExecutors": 3, "shuffleTrackingEnabled": False}}
 
 
@@ -67,6 +72,11 @@ REFUSED = [
     (manifest(RAPIDS), "and spec.sparkConf['spark.executor.resource.gpu.amount'] is unset"),
     (manifest(RAPIDS | {"spark.executor.resource.gpu.amount": "2"}), "exactly one GPU"),
     (manifest(RAPIDS | GPU), "and spec.sparkConf['spark.executor.resource.gpu.discoveryScript'] is unset"),
+    (
+        manifest(CELEBORN | CELEBORN_IO, "3.4.0", **NO_TRACKING),
+        "SparkShuffleManager, and spec.sparkVersion is '3.4.0': only since 3.5",
+    ),
+    (manifest(TMPFS | CLAIM), "tmpfs'] is true, and spec.sparkConf['spark.kubernetes.executor.volumes.persistent"),
     (manifest({"spark.ui.enabled": "false", "spark.ui.prometheus.enabled": "true"}), "served by the UI"),
     (manifest({"spark.storage.decommission.fallbackStorage.path": "s3a://b/f"}), "add '/' to it"),
     (manifest(REAL_TIME, "4.0.1"), "minBatchDuration'] is 5000, and spec.sparkVersion is '4.0.1': Spark has real-time"),
@@ -76,6 +86,20 @@ REFUSED = [
     (manifest(REAL_TIME | {"spark.sql.adaptive.enabled": "true"}), "there are no batches to adapt to"),
 ]
 WARNED = [
+    (manifest({"spark.sql.streaming.checkpointLocation": "/c"}, **DYNAMIC), "executors look idle between two batches"),
+    (manifest({"spark.sql.streaming.metricsEnabled": "true"}, **DYNAMIC), "metricsEnabled'] is true: executors look"),
+    (
+        manifest(ON_GPU | {"spark.task.resource.gpu.amount": "0.25"}, executor={"cores": 2}),
+        "is 0.25, for 4 tasks at once, where an executor's cores are 2",
+    ),
+    (
+        manifest({"spark.kubernetes.executor.limit.cores": "8"}, executor={"cores": 4, "coreLimit": "4"}),
+        "spec.executor.coreLimit is '4', and spec.sparkConf['spark.kubernetes.executor.limit.cores'] is 8",
+    ),
+    (
+        manifest({"spark.kubernetes.driver.limit.cores": "8"}, driver={"cores": 4, "coreLimit": "4"}),
+        "spec.driver.coreLimit is '4', and",
+    ),
     (manifest({"spark.eventLog.enabled": "true"}), "and spec.sparkConf['spark.eventLog.dir'] is unset"),
     (manifest({"spark.storage.decommission.enabled": "true"}), "['spark.decommission.enabled'] is unset"),
     (manifest({}, monitoring={"exposeExecutorMetrics": True}), "and spec.sparkVersion is '4.2.0': Spark's NetworkPol"),
@@ -84,6 +108,12 @@ WARNED = [
     (manifest({}, driver={"sidecars": [{"name": "x"}]}), "spec.driver.sidecars is set, and the driver's pod ends"),
 ]
 FINE = [
+    manifest(TMPFS),
+    manifest(CLAIM),
+    manifest({"spark.sql.streaming.checkpointLocation": "/c"}),
+    manifest(ON_GPU | {"spark.task.resource.gpu.amount": "0.3333"}, executor={"cores": 3}),
+    manifest(ON_GPU | {"spark.task.resource.gpu.amount": "{{ params.share }}"}),
+    manifest({"spark.kubernetes.executor.limit.cores": "4"}, executor={"cores": 4, "coreLimit": "4"}),
     manifest({}),
     manifest({}, **DYNAMIC),
     manifest(STATE, dynamicAllocation={"enabled": False}),

@@ -40,3 +40,9 @@ def test_they_are_fields_of_the_crd() -> None:
         for name in path.split("."):
             assert name in part["properties"], path
             part = part["properties"][name]
+
+
+def test_those_of_a_schedules_template() -> None:
+    template = {"batchScheduler": "volcano", "driver": {"env": [{"name": "A"}]}}
+    manifest = {"kind": "ScheduledSparkApplication", "spec": {"schedule": "@daily", "template": template}}
+    assert webhook_fields(manifest) == ["spec.template.batchScheduler", "spec.template.driver.env"]

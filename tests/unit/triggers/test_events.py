@@ -13,8 +13,9 @@ from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
 
 from airflow_provider_sparkml.exceptions import InvalidConnectionError, InvalidManifestError
 from airflow_provider_sparkml.resources.base import Phase, Verdict
+from airflow_provider_sparkml.resources.spark_apache import ApacheSparkApplication
 from airflow_provider_sparkml.triggers import events
-from airflow_provider_sparkml.triggers.events import SparkApplicationEventTrigger
+from airflow_provider_sparkml.triggers.events import ApacheSparkApplicationEventTrigger, SparkApplicationEventTrigger
 from tests.unit.conftest import Objects
 
 pytestmark = pytest.mark.usefixtures("connection", "supervisor")
@@ -60,7 +61,7 @@ def end(applications: Objects, name: str, state: str = "COMPLETED", *, seconds_a
 @asynccontextmanager
 async def watching(store: Any, **options: Any) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """Run a trigger as a triggerer does; yields what its events say."""
-    trigger = SparkApplicationEventTrigger(**options)
+    trigger = options.pop("kind", SparkApplicationEventTrigger)(**options)
     trigger.asset_state_store = store
 
     async def payloads() -> AsyncIterator[dict[str, Any]]:
@@ -97,6 +98,27 @@ async def test_an_end_is_an_event_and_what_ended_before_is_none(applications: Ob
         **{"kind": "SparkApplication", "name": "new", "namespace": namespace},
         **{"phase": "FAILED", "state": "FAILED", "submission_id": "s"},
     }
+
+
+async def test_an_application_of_the_apache_operator_is_told_by_its_history(apache_applications: Objects) -> None:
+    store = Store()
+    made = ApacheSparkApplication(image="i:1", main_application_file="local:///a.py", name="a")
+    apache_applications.create(made.to_manifest())
+
+    def enter(*states: str) -> None:
+        history = {
+            str(n): {"currentStateSummary": each, "lastTransitionTime": ended(-1)} for n, each in enumerate(states)
+        }
+        now = {"currentState": history[str(len(states) - 1)], "stateTransitionHistory": history}
+        apache_applications.set_status("a", **now)
+
+    async with watching(store, kind=ApacheSparkApplicationEventTrigger) as stream:
+        waiting = asyncio.ensure_future(first(stream))
+        await begun(store)
+        await asyncio.to_thread(enter, "Submitted", "DriverStarted", "Failed")
+        await asyncio.to_thread(enter, "Submitted", "DriverStarted", "Failed", "ResourceReleased")
+        payload = await waiting
+    assert (payload["name"], payload["phase"], payload["state"]) == ("a", "FAILED", "ResourceReleased")
 
 
 async def test_a_restart_repeats_nothing_and_makes_up_for_what_was_missed(applications: Objects) -> None:
