@@ -199,8 +199,15 @@ class ImageStore:
         return _dockerfile(self.folder(reference)).labels.get(BUILD_LABEL) == "on-demand"
 
     def names(self) -> list[str]:
-        """Return the names of all images that have something to install."""
-        return sorted({path.parent.name for parent in self._folders for path in parent.glob("*/requirements.txt")})
+        """Return the names of all images that have something to install, by themselves or ``FROM`` another one here."""
+        folders = [path.parent for parent in self._folders for path in parent.glob("*/Dockerfile")]
+        return sorted({folder.name for folder in folders if self._installs(folder)})
+
+    def _installs(self, folder: Path) -> bool:
+        try:
+            return any((layer / "requirements.txt").is_file() for layer in self._layers(folder))
+        except ImageNotFoundError:
+            return False  # FROM another registry's image of its own name: not for the local cluster
 
     def _base(self, layers: Sequence[Path]) -> Path:
         return self._cache / f"{layers[-1].name}-{_content_key(layers)}"

@@ -263,8 +263,11 @@ def test_the_users_own_folders_come_first(folders: Path, tmp_path: Path) -> None
 def test_costly_images_are_built_only_when_asked_for(folders: Path, tmp_path: Path) -> None:
     make_folder(folders, "light", "")
     make_folder(folders, "heavy", "", "FROM x\nLABEL airflow-provider-sparkml.build=on-demand\n")
+    for name, base in (("words", "sparkml/light:1"), ("plain", "python:3.11"), ("airflow", "apache/airflow:3.3")):
+        (folders / name).mkdir()
+        (folders / name / "Dockerfile").write_text(f"FROM {base}\n")
     store = ImageStore([folders], tmp_path / "cache")
-    assert store.names() == ["heavy", "light"]
+    assert store.names() == ["heavy", "light", "words"]
     assert [name for name in store.names() if store.is_on_demand(name)] == ["heavy"]
 
 
