@@ -27,8 +27,8 @@ def plain(value: Any) -> Any:
 
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that say something: not empty and not ``False``."""
-    return {name: value for name, value in fields.items() if value}
+    """Return the fields that say something: not empty and not ``False``; a number says something, be it 0."""
+    return {name: value for name, value in fields.items() if value or (value == 0 and value is not False)}
 
 
 def merge_env(entries: Iterable[Mapping[str, Any]] | None, env: Mapping[str, str]) -> list[dict[str, Any]]:

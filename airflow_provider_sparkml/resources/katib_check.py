@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from airflow_provider_sparkml.resources.fields import items, mapping, name_fault
 MAX_NAME = 40
 """Longest name that Katib's webhook takes."""
 _REFERENCE = "${{trialParameters.{name}}}"
+_USED = re.compile(r"\$\{trialParameters\.([^}]*)\}")
 _NUMERIC = ("double", "int")
 _TYPES = (*_NUMERIC, "discrete", "categorical")
 _RESUME = ("Never", "LongRunning", "FromVolume")
@@ -52,6 +54,7 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     if spec.get("resumePolicy", "Never") not in _RESUME:
         yield f"spec.resumePolicy is {spec['resumePolicy']!r}: set it to one of {', '.join(_RESUME)}"
     yield from _parameter_faults(spec)
+    yield from _grid_faults(spec)
     yield from _trial_faults(spec)
 
 
@@ -85,11 +88,28 @@ def _parameter_faults(spec: Mapping[str, Any]) -> Iterator[str]:
         yield from _space_faults(space, one.get("parameterType"), f"{field}.feasibleSpace")
 
 
+def _grid_faults(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what has no end of values: Katib's suggestion fails then, and the search hangs."""
+    if spec["algorithm"]["algorithmName"] != "grid":
+        return
+    for index, each in enumerate(spec.get("parameters") or ()):
+        if each["parameterType"] == "double" and not each["feasibleSpace"].get("step"):
+            yield (
+                f"spec.parameters[{index}].feasibleSpace.step is missing: a grid over doubles needs it; set it, or "
+                "take 'discrete' with a list"
+            )
+
+
 def _space_faults(space: Mapping[str, Any], kind: Any, field: str) -> Iterator[str]:
     if kind not in _NUMERIC:
         if not space.get("list"):
             yield f"{field}.list is empty: a {kind} parameter needs its values"
+        for name in ("min", "max", "step"):
+            if space.get(name):
+                yield f"{field}.{name} is {space[name]!r}, but a {kind} parameter has a list: leave it out"
         return
+    if space.get("list"):
+        yield f"{field}.list is set, and parameterType is {kind!r}: set that to 'discrete' or 'categorical'"
     bounds = {name: number(space.get(name)) for name in ("min", "max")}
     for name, value in bounds.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -118,6 +138,12 @@ def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
             yield "spec.trialTemplate.trialSpec is missing: set it to the job of a trial"
         return
     used = str(trial)
+    for name in dict.fromkeys(_USED.findall(used)):
+        if name not in [each.get("name") for each in declared]:
+            yield (
+                f"spec.trialTemplate.trialSpec uses {_REFERENCE.format(name=name)}, which trialParameters do not "
+                "declare: search a parameter of that name, or correct it"
+            )
     for each in declared:
         if _REFERENCE.format(name=each.get("name")) not in used:
             yield (

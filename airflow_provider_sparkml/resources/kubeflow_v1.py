@@ -174,6 +174,8 @@ def _faults(layout: Replicas, manifest: Manifest) -> Iterator[str]:
     specs = spec[layout.field]
     if layout is TENSORFLOW and {"Chief", "Master"} <= specs.keys():
         yield f"spec.{layout.field} has a Chief and a Master: they are the same; leave one of them out"
+    if layout is TENSORFLOW and not {"Chief", "Master", "Worker"} & specs.keys():
+        yield f"spec.{layout.field} has {' and '.join(specs)} only, so that it never succeeds: add a Worker or a Chief"
     if spec.get("elasticPolicy") and "Worker" not in specs:
         yield f"spec.elasticPolicy is {spec['elasticPolicy']!r}, but spec.{layout.field}.Worker is missing: add it"
     if spec.get("nprocPerNode") and (spec.get("elasticPolicy") or {}).get("nProcPerNode"):

@@ -169,6 +169,8 @@ def horovod_job(
     """
     if isinstance(command, str):
         raise InvalidManifestError(f"command is {command!r}: it must be a list, such as ['python', 'train.py']")
+    if not command:
+        raise InvalidManifestError(f"command is {command!r}: give the program of each rank: ['python', 'train.py']")
     pods = replace(worker or Replica(image=image), image=image, replicas=workers)
     first = launcher or Replica(
         image=image, env=pods.env, secrets=pods.secrets, volumes=pods.volumes,

@@ -108,7 +108,7 @@ class ApacheSparkApplication:
     dynamic_allocation: DynamicAllocation | None = None
     volumes: Sequence[Volume] = ()
     restart: Restart = field(default_factory=Restart)
-    init_executors: int | str = 0
+    init_executors: int | str | None = None
     driver_start_timeout_millis: int | str | None = None
     driver_ready_timeout_millis: int | str | None = None
     executor_start_timeout_millis: int | str | None = None
@@ -200,7 +200,9 @@ class ApacheSparkApplication:
             "resourceRetainPolicy": "Always",
             "restartConfig": self.restart.to_spec(),
             **present({"applicationTimeoutConfig": {k: v for k, v in stated.items() if v is not None}}),
-            **present({"instanceConfig": present({"initExecutors": self.init_executors})}),
+            **present(
+                {"instanceConfig": {} if self.init_executors is None else {"initExecutors": self.init_executors}}
+            ),
         }
         if self.ttl_after_stop_millis is not None:
             tolerations["ttlAfterStopMillis"] = self.ttl_after_stop_millis

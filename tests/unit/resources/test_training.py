@@ -222,6 +222,13 @@ def test_what_templates_render_to_gets_its_type_back() -> None:
     assert volumes == ["data", "scratch", "secret-db-tls"], "a volume that is mounted twice is there once"
 
 
+LISTED = {"name": "lr", "parameterType": "discrete", "feasibleSpace": {"list": ["1"], "min": "0"}}
+
+
+def test_a_number_says_something_be_it_zero() -> None:
+    assert TrainJob(trainer=Trainer(num_nodes=0)).to_manifest()["spec"]["trainer"] == {"numNodes": 0}
+
+
 def fault(kind: Kind, *path: Any, value: Any) -> str:
     """Return what is said of a kind's manifest with one field changed."""
     manifest = copy.deepcopy(kind.manifest)
@@ -302,6 +309,12 @@ def test_two_queues_are_refused() -> None:
             TWO.to_spec("tensorflow") | {"replicas": 1},
             "Chief and a Master",
         ),
+        (
+            "TFJob",
+            ("spec", "tfReplicaSpecs"),
+            {"PS": ONE.to_spec("tensorflow")},
+            "has PS only, so that it never succeeds",
+        ),
         ("PyTorchJob", ("spec", "pytorchReplicaSpecs", "Master", "restartPolicy"), "Always", "would never end"),
         ("TrainJob", ("spec", "runtimeRef", "name"), "", "such as 'torch-distributed'"),
         ("TrainJob", ("spec", "runtimeRef", "kind"), "Runtime", "set it to 'ClusterTrainingRuntime' or"),
@@ -326,6 +339,15 @@ def test_two_queues_are_refused() -> None:
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "min"), "1", "exchange them"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "max"), ..., "max is None: set it to a number"),
         ("Experiment", ("spec", "parameters", 0, "name"), "rate", "which spec.parameters does not have (rate)"),
+        ("Experiment", ("spec", "algorithm"), {"algorithmName": "grid"}, "a grid over doubles needs it"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "list"), ["1"], "set that to 'discrete' or"),
+        ("Experiment", ("spec", "parameters", 0), LISTED, "min is '0', but a discrete parameter has a list"),
+        (
+            "Experiment",
+            ("spec", "trialTemplate", "trialSpec", "spec", "trainer", "command", 1),
+            "${trialParameters.zz}",
+            "uses ${trialParameters.zz}, which trialParameters do not declare",
+        ),
         ("Experiment", ("spec", "trialTemplate", "trialSpec"), ..., "set it to the job of a trial"),
         ("Experiment", ("spec", "trialTemplate", "successCondition"), "", "Katib needs it"),
         ("Experiment", ("spec", "trialTemplate", "trialSpec", "spec", "trainer", "command", 2), "1", "does not use ${"),
@@ -473,6 +495,8 @@ def test_numbers_of_workers_that_do_not_go_together(options: dict[str, Any]) -> 
 def test_a_program_that_is_no_list() -> None:
     with pytest.raises(InvalidManifestError, match=r"command is 'python t\.py': it must be a list"):
         horovod_job("i:1", "python t.py")
+    with pytest.raises(InvalidManifestError, match="give the program of each rank"):
+        horovod_job("i:1", [])
 
 
 def test_the_launcher_of_horovod_has_the_workers_environment_but_not_their_gpus() -> None:
