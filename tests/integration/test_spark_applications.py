@@ -518,6 +518,7 @@ async def test_a_queue_with_room_for_one_lets_one_run_after_the_other(cluster: C
     )
     try:
         await told.until("insufficient unused quota for cpu in flavor default, 1 more needed")
+        await cluster.until("first", lambda app: state_of(app) == "RUNNING")  # its driver has the volume then
         (volume,) = (cluster.process.state / "volumes" / NAMESPACE).glob("data-*")
         (volume / "go").touch()
         async with asyncio.timeout(SECONDS):
