@@ -197,7 +197,7 @@ class StartupTimeoutError(JobTimeoutError, RetryableError):
 
 
 class ExecutionTimeoutError(JobTimeoutError, PermanentError):
-    """The job did not end within ``execution_timeout``."""
+    """The job did not end within ``execution_timeout``, or within a deadline of its own."""
 
 
 # --- serving -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -22,6 +23,10 @@ from airflow_provider_sparkml.local.accounts import AIRFLOW, shipped
 from airflow_provider_sparkml.local.apiserver import ApiServer, write_kubeconfig
 from airflow_provider_sparkml.local.controllers.garbage import GarbageCollector
 from airflow_provider_sparkml.local.controllers.namespaces import namespace_controller
+
+# On a machine that does other things as well, an example may take any time; in CI Hypothesis has the same by itself.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=hypothesis.settings().derandomize)
+hypothesis.settings.load_profile("tests")
 
 
 class RunningApiServer:

@@ -38,6 +38,7 @@ _PULL_REASONS = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 )
 # A program earns these by itself (a crash in native code); other signals come from outside.
+_ABORTED = 128 + signal.SIGABRT
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS, signal.SIGSYS})
 # Exit codes of Spark's own (SparkExitCode, ExecutorExitCode, DriverTimeoutPlugin).
 _HEAP_EXIT, _EXECUTOR_FAILURES_EXIT, _DRIVER_TIMEOUT_EXIT = 52, 11, 124
@@ -76,8 +77,10 @@ def classify(evidence: Evidence) -> Cause:
         if cause is not None:
             return cause
     verdict = evidence.verdict
-    said = verdict.message or verdict.reason or verdict.state or "no reason is given"
-    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {one_line(said)}", "Read the events and the log.")
+    said = one_line(verdict.message or verdict.reason or verdict.state or "no reason is given")
+    if verdict.retryable and "Evicted" in verdict.reason:
+        return Cause(EvictedError, f"{evidence.ref.kind} failed: {said}", "A retry finds another node.")
+    return Cause(JobFailedError, f"{evidence.ref.kind} failed: {said}", "Read the events and the log.")
 
 
 def classify_deleted(evidence: Evidence) -> Cause:
@@ -216,6 +219,16 @@ def _executors(evidence: Evidence) -> Cause | None:
     return Cause(ExecutorsLostError, f"Executors were lost until the job failed: {told}", advice)
 
 
+def _deadline(evidence: Evidence) -> Cause | None:
+    """The job has a deadline of its own, at which its controller ends the pods."""
+    verdict = evidence.verdict
+    if verdict.reason.rpartition("/")[2] != "DeadlineExceeded":
+        return None
+    said = one_line(verdict.message or verdict.reason)
+    advice = "It took longer than its own activeDeadlineSeconds: raise that, or leave it to execution_timeout."
+    return Cause(ExecutionTimeoutError, f"{evidence.ref.kind} failed: {said}", advice)
+
+
 def _rank(evidence: Evidence) -> Cause | None:
     """A launcher says which of its ranks ended the job."""
     if not evidence.ranks or evidence.exit is None or evidence.exit.code == 0:
@@ -224,6 +237,9 @@ def _rank(evidence: Evidence) -> Cause | None:
     if blame is None:
         return None
     subject = f"Rank {blame.rank} (told by {evidence.role})"
+    if blame.code == _ABORTED and error_line(blame.log)[0]:
+        # An exception that leaves a process group behind it ends the process by SIGABRT.
+        return _application_cause(subject, blame.code, blame.log)
     return _signal_cause(subject, blame.code) or _application_cause(subject, blame.code, blame.log)
 
 
@@ -291,7 +307,7 @@ def _pods_are_gone(evidence: Evidence) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    _submission, _disrupted, _memory, _image, _executors, _rank, _signal, _application, _vanished,
+    _submission, _disrupted, _memory, _image, _deadline, _executors, _rank, _signal, _application, _vanished,
 )  # fmt: skip
 """In order: the first that knows a cause is believed."""
 

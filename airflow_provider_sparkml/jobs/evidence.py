@@ -131,11 +131,17 @@ async def gather(
 async def _ranks(
     client: KubernetesClient, resource: Resource, namespace: str, pods: list[Manifest], unread: list[str]
 ) -> list[Rank]:
-    """Return the ranks of a distributed job with their logs: of very many, those that have not succeeded."""
+    """Return the ranks of a distributed job with their logs: of very many, those that have failed first."""
     if resource.rank_of is None:
         return []
     ranks = [Rank(resource.rank_of(pod), pod, main_container(pod, resource.main_container)) for pod in pods]
-    ranks.sort(key=lambda rank: (not rank.has_failed, _natural(rank.name)))
+    ranks.sort(
+        key=lambda rank: (
+            not rank.has_failed, rank.is_collateral, rank.ended_at if rank.has_failed else "", _natural(rank.name)
+        )
+    )  # fmt: skip
+    if len(ranks) > _RANKS:
+        unread.append(f"logs of {len(ranks) - _RANKS} of {len(ranks)} ranks, all but those that failed first")
     return [
         replace(
             rank,

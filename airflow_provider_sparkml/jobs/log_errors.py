@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_RANK = re.compile(r"^\[(?:default|rank)\d+\]: ?")
+"""What torch begins each line of a traceback with, once its process group is there."""
 _TRACEBACK = "Traceback (most recent call last):"
 _PYTHON_ERROR = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|[A-Z]\w*)?(:|$)")
 _JAVA_ERROR = re.compile(r'^(Exception in thread "[^"]*"|Caused by:|[Ee]rror:|ERROR .*?:) ?(.*)')
@@ -42,6 +44,7 @@ _DEFAULT_ADVICE = "Read the log; the program has to be changed, or its arguments
 
 def error_line(log: Sequence[str]) -> tuple[str, str]:
     """Return the line of a log that names the error, empty when none does, and what to try."""
+    log = [_RANK.sub("", line) for line in log]
     said = _python_error(log) or _java_error(log) or _known_line(log)
     for pattern, advice in _ADVICE:
         if pattern.search(said):

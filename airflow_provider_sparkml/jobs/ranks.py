@@ -10,18 +10,23 @@ from airflow_provider_sparkml.jobs.endings import container_exit, container_stat
 from airflow_provider_sparkml.jobs.log_errors import error_line
 from airflow_provider_sparkml.resources.base import Manifest
 
-_SIGTERM_EXIT = 143
+_SIGABRT_EXIT, _SIGTERM_EXIT = 134, 143
 # What a rank says that lost another one: Gloo, NCCL, torch.distributed, Horovod, MPI.
 _COLLATERAL = re.compile(
     r"[Cc]onnection (was )?(reset|closed|refused)|[Bb]roken pipe|Socket closed|HorovodInternalError|"
-    r"DistNetworkError|DistStoreError|DistBackendError|Rendezvous\w*Error|remote process has terminated"
+    r"DistNetworkError|DistStoreError|DistBackendError|Rendezvous\w*Error|remote process has terminated|"
+    r"Timed out waiting .* for (recv|send)|caught collective operation timeout|[Cc]ollective ops is aborted"
 )
 # A launcher's word for the rank that ended its job: horovodrun's, mpirun's, mpirun's after a signal.
 _BLAMED = (
     re.compile(r"Process (?:name: )?(?P<rank>\d+) exit with status code (?P<code>\d+)"),
     re.compile(r"mpirun noticed that process rank (?P<rank>\d+) .* exited on signal (?P<signal>\d+)"),
 )
-_MPIRUN_NAME = re.compile(r"Process name: \[\[\d+,\d+\],\s*(\d+)\]")
+# Open MPI 4, and from 5 on (PRRTE).
+_MPIRUN_NAME = re.compile(r"Process name: \[(?:\[\d+,\d+\],|prterun-\S+@\d+,)\s*(\d+)\]")
+_HYDRA_RANK = re.compile(r"=\s+RANK (\d+) PID \d+ RUNNING AT")
+_HYDRA_CODE = re.compile(r"=\s+EXIT STATUS: (\d+)")
+_HYDRA_SIGNAL = re.compile(r"=\s+KILLED BY SIGNAL: (\d+)")
 _MPIRUN_CODE = re.compile(r"Exit code:\s*(\d+)")
 _TORCHRUN_ROOT = re.compile(r"Root Cause \(first observed failure\)")
 _TORCHRUN_RANK = re.compile(r"rank\s*:\s*(\d+) \(local_rank")
@@ -57,9 +62,14 @@ class Rank:
         if disruptions(self.pod):
             return False
         ended = container_exit(self.pod, self.container)
-        if ended is not None and ended.code > 128:
-            return ended.code == _SIGTERM_EXIT
-        return bool(_COLLATERAL.search(error_line(self.log)[0]))
+        blame = blamed(self.log)
+        codes = [end.code for end in (ended, blame) if end is not None and end.code > 128]
+        if codes and _SIGABRT_EXIT not in codes:
+            return _SIGTERM_EXIT in codes
+        log = self.log if blame is None else blame.log
+        said = error_line(log)[0]
+        # A process group that is given up ends its process by SIGABRT, after a traceback or without one.
+        return bool(_COLLATERAL.search(said if said or not codes else "\n".join(log)))
 
     @property
     def ended_at(self) -> str:
@@ -92,7 +102,7 @@ class Blame:
 
 def blamed(log: Sequence[str]) -> Blame | None:
     """Return the rank that horovodrun, mpirun or torchrun names as the one that failed; ``None`` when none is named."""
-    found = _blamed_by_horovodrun(log) or _blamed_by_mpirun(log) or _blamed_by_torchrun(log)
+    found = _blamed_by_horovodrun(log) or _blamed_by_mpirun(log) or _blamed_by_hydra(log) or _blamed_by_torchrun(log)
     if found is None:
         return None
     rank, code = found
@@ -120,6 +130,12 @@ def _blamed_by_horovodrun(log: Sequence[str]) -> tuple[int, int] | None:
 
 def _blamed_by_mpirun(log: Sequence[str]) -> tuple[int, int] | None:
     return _pair(log, _MPIRUN_NAME, _MPIRUN_CODE)
+
+
+def _blamed_by_hydra(log: Sequence[str]) -> tuple[int, int] | None:
+    """Intel MPI's ``mpirun``."""
+    killed = _pair(log, _HYDRA_RANK, _HYDRA_SIGNAL)
+    return _pair(log, _HYDRA_RANK, _HYDRA_CODE) if killed is None else (killed[0], 128 + killed[1])
 
 
 def _blamed_by_torchrun(log: Sequence[str]) -> tuple[int, int] | None:

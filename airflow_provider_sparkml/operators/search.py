@@ -39,6 +39,7 @@ PARAMS = "trial"
 _FAILURE = "failure"
 """XCom of a failed trial: why."""
 _STARTED = "search_started"
+_OURS = frozenset({"task_id", "max_active_tis_per_dagrun", "pre_execute"})
 NOT_STARTED = "not started, since too many had failed"
 
 
@@ -201,14 +202,22 @@ def _search(
 ) -> Search:
     """Declare the three tasks."""
     _check(metric, direction, parallel_trials, max_failed_trials)
+    if not (isinstance(operator, type) and issubclass(operator, ManifestOperator)):
+        raise InvalidManifestError(
+            f"operator is {operator!r}: give one that runs jobs, such as SparkApplicationOperator"
+        )
     field = operator.manifest_field
     if field not in options:
         raise InvalidManifestError(f"{field} is missing: give the manifest of a trial")
     manifest = operator.plain(options.pop(field))
     _uses_parameters(field, manifest)
-    failed = options.pop("on_failure_callback", None) or []
-    callbacks = [_tell_failure, *(failed if isinstance(failed, Sequence) else [failed])]
+    for name in _OURS & options.keys():
+        raise InvalidManifestError(f"{name} is {options[name]!r}: a search sets it for its trials; leave it out")
     with TaskGroup(group_id) as group:
+        # What is stated here takes the place of a default of the DAG or of the groups around.
+        default = {**getattr(group.dag, "default_args", {}), **(group.default_args or {})}.get("on_failure_callback")
+        failed = options.pop("on_failure_callback", default) or []
+        callbacks = [_tell_failure, *(failed if isinstance(failed, Sequence) else [failed])]
         trials = task(task_id="plan")(plan)(**points)
         trial = operator.partial(
             task_id="trial",

@@ -23,7 +23,7 @@ def integer(value: Any) -> Any:
 def number(value: Any) -> Any:
     """Return a whole or a finite floating-point number for a text that is one; anything else as it is."""
     whole = integer(value)
-    if not isinstance(whole, str):
+    if not isinstance(whole, str) or "_" in whole:  # Python alone reads 1_0
         return whole
     try:
         found = float(whole)

@@ -24,7 +24,8 @@ from airflow_provider_sparkml.resources.conditions import read_conditions
 from airflow_provider_sparkml.resources.fields import convert, integer, number, text
 from airflow_provider_sparkml.resources.katib_check import check, known_kind
 from airflow_provider_sparkml.resources.katib_trials import known_facts, trial_template
-from airflow_provider_sparkml.resources.training import manifest_of, metadata_of
+from airflow_provider_sparkml.resources.replicas import part_of
+from airflow_provider_sparkml.resources.training import QUEUE_LABEL, manifest_of, metadata_of
 
 API = ApiResource("kubeflow.org", "v1beta1", "experiments", "Experiment")
 TRIAL = "katib.kubeflow.org/trial"
@@ -109,8 +110,8 @@ class Experiment:
     :param algorithm: ``random``, ``grid``, ``bayesianoptimization``, ``tpe`` …
     :param algorithm_settings: settings of the algorithm.
     :param max_trials: how many trials at most.
-    :param parallel_trials: how many at once.
-    :param max_failed_trials: with how many failed trials the experiment fails.
+    :param parallel_trials: how many at once; 2, or fewer where there are fewer trials.
+    :param max_failed_trials: with how many failed trials the experiment fails; 3, or fewer likewise.
     :param name: what the experiment's name begins with; the DAG and the task when empty.
     :param primary_container: the trial's container whose metrics count; by default that of the kind.
     :param primary_pod_labels: labels of the trial's pod whose metrics count; by default rank 0 of the kind.
@@ -130,8 +131,8 @@ class Experiment:
     algorithm: str = "random"
     algorithm_settings: Mapping[str, Any] = field(default_factory=dict)
     max_trials: int | str = 8
-    parallel_trials: int | str = 2
-    max_failed_trials: int | str = 3
+    parallel_trials: int | str | None = None
+    max_failed_trials: int | str | None = None
     name: str = ""
     primary_container: str = ""
     primary_pod_labels: Mapping[str, str] = field(default_factory=dict)
@@ -163,8 +164,8 @@ class Experiment:
             "algorithm": {"algorithmName": self.algorithm} | present({"algorithmSettings": settings}),
             "parameters": [parameter.to_spec() for parameter in self.parameters],
             "maxTrialCount": self.max_trials,
-            "parallelTrialCount": self.parallel_trials,
-            "maxFailedTrialCount": self.max_failed_trials,
+            "parallelTrialCount": self._at_most(2) if self.parallel_trials is None else self.parallel_trials,
+            "maxFailedTrialCount": self._at_most(3) if self.max_failed_trials is None else self.max_failed_trials,
             # LongRunning and FromVolume leave the suggestion service, or its volume, behind.
             "resumePolicy": "Never",
             "trialTemplate": trial_template(self.trial, [each.name for each in self.parameters], retain=self.retain)
@@ -173,6 +174,10 @@ class Experiment:
             **self.extra,
         }
         return manifest_of(API.api_version, API.kind, metadata_of(self.name, "", self.labels, self.annotations), spec)
+
+    def _at_most(self, count: int) -> int:
+        """Return a default, which must not be more than there are trials."""
+        return min(count, self.max_trials) if isinstance(self.max_trials, int) else count
 
 
 def read(obj: Manifest) -> Verdict:
@@ -243,7 +248,12 @@ def result(obj: Manifest) -> Any:
     best = _best(obj)
     if not best.get("bestTrialName"):
         return None
-    parameters = {str(each.get("name")): number(each.get("value")) for each in best.get("parameterAssignments") or []}
+    searched = (obj.get("spec") or {}).get("parameters") or ()
+    words = {each.get("name") for each in searched if each.get("parameterType") == "categorical"}
+    parameters = {
+        str(each.get("name")): each.get("value") if each.get("name") in words else number(each.get("value"))
+        for each in best.get("parameterAssignments") or []
+    }
     return {"trial": best["bestTrialName"], "parameters": parameters, "metrics": metrics(obj)}
 
 
@@ -272,6 +282,11 @@ def normalize(manifest: Manifest) -> Manifest:
     template = spec.get("trialTemplate")
     trial = template.get("trialSpec") if isinstance(template, dict) else None
     kind = known_kind(trial)
+    queue = part_of(result, "metadata", "labels").get(QUEUE_LABEL)
+    if isinstance(trial, dict) and queue:
+        # Kueue knows no Experiments: it admits the trials, each by itself.
+        metadata = trial["metadata"] = dict(part_of(trial, "metadata"))
+        metadata["labels"] = {QUEUE_LABEL: queue, **part_of(metadata, "labels")}
     if isinstance(template, dict) and isinstance(trial, dict):
         for name, value in known_facts(trial).items():
             template.setdefault(name, value)

@@ -162,9 +162,39 @@ def _kind_faults(trial: Any, parameters: Mapping[str, Mapping[str, Any] | None])
         return
     examples = {_REFERENCE.format(name=name): _example(parameter) for name, parameter in parameters.items()}
     try:
-        kind.check(kind.normalize(_rendered(trial, examples)))
+        normalized = kind.normalize(_rendered(trial, examples))
+        for path, reference in _whole_values(trial, "spec.trialTemplate.trialSpec"):
+            if not isinstance(_at(normalized, path.split(".")[3:]), str):
+                yield (
+                    f"{path} is {reference!r}: Katib puts text there, and it must be a number; use it in arguments or "
+                    "environment variables only"
+                )
+        kind.check(normalized)
     except InvalidManifestError as error:
         yield f"spec.trialTemplate.trialSpec: {error}"
+
+
+def _whole_values(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield path and text of what is a reference to a parameter, and nothing else."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if "." not in str(key):
+                yield from _whole_values(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _whole_values(item, f"{path}.{index}")
+    elif isinstance(value, str) and _USED.fullmatch(value):
+        yield path, value
+
+
+def _at(value: Any, steps: list[str]) -> Any:
+    """Return what is at a path; empty text where the kind has changed its shape."""
+    for step in steps:
+        try:
+            value = value[int(step)] if isinstance(value, list) else value[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return ""
+    return value
 
 
 def _example(parameter: Mapping[str, Any] | None) -> str:

@@ -107,7 +107,10 @@ class MPIJob:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_manifest(self) -> Manifest:
-        """Return the manifest, new at each call."""
+        """Return the manifest, new at each call.
+
+        :raises InvalidManifestError: a field is set that this version of the kind does not have.
+        """
         # The training operator looks for this name; the MPI operator takes any.
         names = {LAUNCHER: "mpi", WORKER: "mpi"} if self.api_version == "kubeflow.org/v1" else {
             LAUNCHER: "launcher", WORKER: "worker"
@@ -125,7 +128,12 @@ class MPIJob:
                 {LAUNCHER: self.launcher, WORKER: self.worker}, names, self.run_policy.gang
             ),
         }
-        spec |= {name: value for name, value in own.items() if value} | dict(self.extra)
+        stated = {name: value for name, value in own.items() if value}
+        if stated and self.api_version == "kubeflow.org/v1":
+            raise InvalidManifestError(
+                f"{', '.join(stated)}: the training operator's MPIJob (kubeflow.org/v1) has no such field; leave it out"
+            )
+        spec |= stated | dict(self.extra)
         metadata = metadata_of(self.name, self.queue, self.labels, self.annotations)
         return manifest_of(self.api_version, API.kind, metadata, spec)
 
@@ -169,6 +177,8 @@ def horovod_job(
     """
     if isinstance(command, str):
         raise InvalidManifestError(f"command is {command!r}: it must be a list, such as ['python', 'train.py']")
+    if not isinstance(slots_per_worker, int):
+        raise InvalidManifestError(f"slots_per_worker is {slots_per_worker!r}: give a whole number")
     if not command:
         raise InvalidManifestError(f"command is {command!r}: give the program of each rank: ['python', 'train.py']")
     pods = replace(worker or Replica(image=image), image=image, replicas=workers)
@@ -184,7 +194,8 @@ def horovod_job(
         worker=pods,
         slots_per_worker=slots_per_worker,
         run_policy=run_policy or RunPolicy(),
-        launcher_creation_policy="WaitForWorkersReady",
+        # A gang starts together or not at all: a launcher that comes later would be waited for in vain.
+        launcher_creation_policy="" if run_policy and isinstance(run_policy.gang, Volcano) else "WaitForWorkersReady",
         queue=queue,
     )
 
@@ -248,6 +259,17 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     for name, words in (("mpiImplementation", _IMPLEMENTATIONS), ("launcherCreationPolicy", _CREATION)):
         if spec.get(name, words[0]) not in words:
             yield f"spec.{name} is {spec[name]!r}: set it to one of {', '.join(words)}"
+    workers = (spec[_REPLICAS.field].get(WORKER) or {}).get("replicas") or 1
+    gang = (spec.get("runPolicy") or {}).get("schedulingPolicy")
+    if spec.get("launcherCreationPolicy") == "WaitForWorkersReady" and gang is not None:
+        # calculateMinAvailable of pkg/controller/podgroup.go counts the launcher, too.
+        least = gang.get("minAvailable") or workers + 1
+        if least > workers:
+            yield (
+                "spec.launcherCreationPolicy is 'WaitForWorkersReady', and the gang of spec.runPolicy.schedulingPolicy "
+                f"starts with {least} pods, of which the launcher is one: it would wait for ever; set minAvailable to "
+                f"{workers}, or leave launcherCreationPolicy out"
+            )
     if WORKER not in spec[_REPLICAS.field] and not spec.get("runLauncherAsWorker"):
         yield f"spec.{_REPLICAS.field}.{WORKER} is missing: add it, or set spec.runLauncherAsWorker to true"
 

@@ -18,6 +18,8 @@ from airflow_provider_sparkml.resources.fields import integer, is_whole, items, 
 from airflow_provider_sparkml.resources.manifests import load_manifest
 from airflow_provider_sparkml.resources.spark_normalize import normalize
 
+_IGNORE_SSL = "pytorch.spark.distributor.ignoreSsl"
+"""``_TORCH_SSL_CONF`` of pyspark/ml/torch/distributor.py."""
 _CPUS = "spark.task.cpus"
 _TASK_GPUS, _EXECUTOR_GPUS = "spark.task.resource.gpu.amount", "spark.executor.resource.gpu.amount"
 _CHECKPOINTS = "spark.checkpoint.dir"  # SPARK-48268: since 4.0
@@ -61,7 +63,7 @@ def mllib_job(
     :return: the manifest; what it says itself about waiting for executors stays.
     :raises InvalidManifestError: naming the parameter, its value and the fix.
     """
-    manifest = normalize(load_manifest(application))
+    manifest = _application(application)
     spec = manifest["spec"] = dict(mapping(manifest.get("spec"), "spec"))
     refuse(_checkpoint_faults(spec, checkpoint_dir))
     spec["arguments"] = [*items(spec.get("arguments"), "spec.arguments"), *_options(mapping(parameters, "parameters"))]
@@ -102,7 +104,7 @@ def barrier_job(
     :return: the manifest; what it says itself about waiting for executors stays.
     :raises InvalidManifestError: it could not run so many processes at once; field, value and fix.
     """
-    manifest = normalize(load_manifest(application))
+    manifest = _application(application)
     spec = manifest["spec"] = dict(mapping(manifest.get("spec"), "spec"))
     if not is_whole(num_processes) or num_processes < 1:
         raise InvalidManifestError(f"num_processes is {num_processes!r}: set it to a whole number, at least 1")
@@ -117,6 +119,21 @@ def barrier_job(
         env = {"HOROVOD_SPARK_START_TIMEOUT": str(start_timeout)}
         spec["driver"] = driver | {"env": merge_env(driver.get("env"), env)}
     return manifest
+
+
+def _application(given: Any) -> Manifest:
+    """Return a SparkApplication, normalized.
+
+    :raises InvalidManifestError: it is of another kind.
+    """
+    manifest = load_manifest(given)
+    stated = (manifest.get("apiVersion"), manifest.get("kind"))
+    if stated != ("sparkoperator.k8s.io/v1beta2", "SparkApplication"):
+        raise InvalidManifestError(
+            f"apiVersion and kind are {stated[0]!r} and {stated[1]!r}: give a SparkApplication of "
+            "sparkoperator.k8s.io/v1beta2"
+        )
+    return normalize(manifest)
 
 
 def _all_executors(seconds: int) -> dict[str, str]:
@@ -194,17 +211,17 @@ def _faults(spec: Mapping[str, Any], processes: int, *, use_gpu: bool, horovod: 
             "spec.dynamicAllocation.enabled is True: a barrier stage fails with it, and Horovod waits for executors "
             "that may never come; leave dynamic_allocation out"
         )
-    if conf.get("spark.dynamicAllocation.enabled") == "true":
+    if str(conf.get("spark.dynamicAllocation.enabled")).lower() == "true":
         yield "spec.sparkConf['spark.dynamicAllocation.enabled'] is 'true': leave it out, as all must run at once"
-    if not horovod and conf.get("spark.ssl.enabled") == "true" and conf.get("spark.ssl.ignoreSSL") != "true":
+    if not horovod and conf.get("spark.ssl.enabled") == "true" and conf.get(_IGNORE_SSL) != "true":
         yield (
             "spec.sparkConf['spark.ssl.enabled'] is 'true', which TorchDistributor refuses: set "
-            "spark.ssl.ignoreSSL to 'true' if its own traffic may go unencrypted"
+            f"{_IGNORE_SSL} to 'true' if its own traffic may go unencrypted"
         )
     executor = mapping(spec.get("executor"), "spec.executor")
     numbers = {
-        "spec.executor.instances": executor.get("instances", 1),
-        "spec.executor.cores": executor.get("cores", 1),
+        "spec.executor.instances": executor.get("instances", integer(conf.get("spark.executor.instances", "1"))),
+        "spec.executor.cores": executor.get("cores", integer(conf.get("spark.executor.cores", "1"))),
         f"spec.sparkConf[{_CPUS!r}]": integer(conf.get(_CPUS, "1")),
     }
     if use_gpu:

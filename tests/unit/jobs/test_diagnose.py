@@ -62,6 +62,10 @@ TRACEBACK = ("Traceback (most recent call last):", '  File "x.py", line 1', "Val
 LOST = ("ERROR TaskSetManager: ExecutorLostFailure (executor 2 exited caused by one of the running tasks) code 143",)
 SUBMIT = "failed to submit spark application: failed to run spark-submit: "
 
+ABORTED_BY_TORCHRUN = (
+    "Root Cause (first observed failure):", "  rank : 1 (local_rank: 0)", "  exitcode : -6 (pid: 8)",
+)  # fmt: skip
+GONE = Verdict(Phase.FAILED, reason="BackoffLimitExceeded/Evicted", message="x", retryable=True)
 ENDED_BY_HOROVODRUN = ("Process 1 exit with status code 7.",)
 
 
@@ -208,6 +212,24 @@ CASES = {
         distributed("worker-1", 137, (), "OOMKilled"),
         exceptions.OutOfMemoryError,
         "worker-1 was killed for using more memory than its limit",
+    ),
+    "a rank whose error leaves its process group behind": (
+        distributed("node-1", 1, [*(f"[rank1]: {line}" for line in TRACEBACK), *ABORTED_BY_TORCHRUN]),
+        exceptions.ApplicationError,
+        "Rank 1 (told by node-1) ended with exit code 134: ValueError: no such column",
+    ),
+    "a deadline of the job's own": (
+        replace(
+            distributed("worker-0", 143, ()),
+            verdict=Verdict(Phase.FAILED, reason="Failed/DeadlineExceeded", message="Job was active longer than 9 s"),
+        ),
+        exceptions.ExecutionTimeoutError,
+        "failed: Job was active longer than 9 s",
+    ),
+    "evicted, and its pods are gone": (
+        replace(evidence(), verdict=GONE),
+        exceptions.EvictedError,
+        "failed: x",
     ),
     "no cause at all": (evidence(state="FAILED"), exceptions.JobFailedError, "FAILED"),
 }

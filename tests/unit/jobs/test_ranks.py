@@ -14,6 +14,28 @@ GLOO_ERROR = (
     '  File "train.py", line 1, in <module>',
     "horovod.common.exceptions.HorovodInternalError: [../gloo/transport/tcp/pair.cc] Connection closed by peer",
 )
+
+
+def torch(rank: int, error: str) -> tuple[str, ...]:
+    """A traceback as torch 2.13 writes it once its process group is there."""
+    lines = ("Traceback (most recent call last):", '  File "train.py", line 6, in <module>', error)
+    return tuple(f"[rank{rank}]: {line}" for line in lines)
+
+
+def torchrun(rank: int, error: str, code: int = 1) -> tuple[str, ...]:
+    """The log of a node whose rank has failed, torchrun's own traceback at its end."""
+    return (
+        *torch(rank, error),
+        "Traceback (most recent call last):",
+        '  File "torchrun", line 6, in <module>',
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+        "Root Cause (first observed failure):",
+        f"  rank      : {rank} (local_rank: 0)",
+        f"  exitcode  : {code} (pid: 23024)",
+    )
+
+
+LOST = "RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:34697."
 OWN_ERROR = ("Traceback (most recent call last):", '  File "train.py", line 1, in <module>', "ValueError: loss is nan")
 
 
@@ -37,6 +59,13 @@ def rank(
         ([rank("a", 1, GLOO_ERROR), rank("b", 1, OWN_ERROR, at="2026-11-23T10:00:09Z")], "b"),
         ([rank("a", 1, GLOO_ERROR), rank("b", 137)], "b"),
         ([rank("a", 143), rank("b", 1, OWN_ERROR)], "b"),
+        # As genuine runs of two ranks have ended, all within one second.
+        ([rank("a", 1, torch(0, LOST)), rank("b", 1, torch(1, "ValueError: no such column"))], "b"),
+        ([rank("a", 1, torch(0, LOST)), rank("b", 137)], "b"),
+        ([rank("a", 1, torchrun(0, LOST)), rank("b", 1, torchrun(1, "ValueError: no", -6))], "b"),
+        ([rank("a", 1, torchrun(0, LOST)), rank("b", 1, torchrun(1, "x", -9))], "b"),
+        ([rank("a", 1, torchrun(0, "x", -15)), rank("b", 1, torchrun(1, "ValueError: no"))], "b"),
+        ([rank("a", 134, ("Watchdog caught collective operation timeout",)), rank("b", 1, OWN_ERROR)], "b"),
         ([rank("a", 143), rank("b", 1, GLOO_ERROR)], "a"),
         ([rank("a", 1, GLOO_ERROR), rank("b", 143, reason="Evicted", at="2026-11-23T10:00:09Z")], "b"),
         ([rank("a", 1, OWN_ERROR), rank("b", None, reason="NodeLost")], "b"),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator, TaskGroup
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import set_current_context
 from airflow.serialization.serialized_objects import DagSerialization
@@ -88,6 +88,7 @@ def test_a_trial_renders_with_its_own_parameters(dag: DAG) -> None:
         ({"direction": "maximize"}, "direction is 'maximize': set it to max or min"),
         ({"parallel_trials": 0}, "parallel_trials is 0"),
         ({"max_failed_trials": -1}, "max_failed_trials is -1"),
+        ({"task_id": "x"}, "task_id is 'x': a search sets it for its trials"),
     ],
 )
 def test_bad_options_are_refused_when_the_dag_is_parsed(dag: DAG, options: dict[str, Any], message: str) -> None:
@@ -95,9 +96,30 @@ def test_bad_options_are_refused_when_the_dag_is_parsed(dag: DAG, options: dict[
         grid(**options)
 
 
+@pytest.mark.parametrize("where", ["dag", "group", "option"])
+def test_callbacks_of_a_failure_are_kept(where: str) -> None:
+    def alert(context: Any) -> None:
+        """Tell somebody."""
+
+    default = {"on_failure_callback": alert}
+    with (
+        DAG("d", schedule=None, default_args=default if where == "dag" else {}) as dag,
+        TaskGroup("outer", default_args=default if where == "group" else {}),
+    ):
+        grid(**(default if where == "option" else {}))
+    callbacks = dag.get_task("outer.search.trial").partial_kwargs["on_failure_callback"]
+    assert [each.__name__ for each in callbacks] == ["_tell_failure", "alert"]
+
+
 def test_without_a_manifest_there_is_no_trial(dag: DAG) -> None:
     with pytest.raises(InvalidManifestError, match="application is missing"):
         grid_search(SparkApplicationOperator, parameters={"a": [1]}, metric="m")
+
+
+def test_an_operator_that_runs_no_job_cannot_be_searched_with(dag: DAG) -> None:
+    other: Any = BaseOperator
+    with pytest.raises(InvalidManifestError, match=r"operator is .*BaseOperator.*: give one that runs jobs"):
+        grid_search(other, parameters={"a": [1]}, metric="m", application={})
 
 
 # --- plan ----------------------------------------------------------------------------------------------------------

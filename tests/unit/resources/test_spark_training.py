@@ -15,6 +15,7 @@ from airflow_provider_sparkml.resources.spark import (
     SparkApplication,
     Volume,
 )
+from airflow_provider_sparkml.resources.spark_apache import ApacheSparkApplication
 from airflow_provider_sparkml.resources.spark_training import barrier_job, mllib_job
 
 
@@ -72,7 +73,8 @@ def test_horovod_is_told_how_long_to_wait() -> None:
             "leave dynamic_allocation out",
         ),
         (application(spark_conf={"spark.dynamicAllocation.enabled": True}), 2, {}, "leave it out"),
-        (application(spark_conf={"spark.ssl.enabled": True}), 2, {}, "TorchDistributor refuses"),
+        (application(spark_conf={"spark.dynamicAllocation.enabled": "True"}), 2, {}, "leave it out"),
+        (application(spark_conf={"spark.ssl.enabled": True}), 2, {}, "set pytorch.spark.distributor.ignoreSsl"),
     ],
 )
 def test_what_could_not_run_all_at_once_is_refused(
@@ -86,8 +88,20 @@ def test_what_could_not_run_all_at_once_is_refused(
 def test_what_has_room() -> None:
     assert barrier_job(application("2", "2"), 4)
     assert barrier_job(application(spark_conf=GPU), 2, use_gpu=True)
-    assert barrier_job(application(spark_conf={"spark.ssl.enabled": True, "spark.ssl.ignoreSSL": True}), 2)
+    unencrypted = {"spark.ssl.enabled": True, "pytorch.spark.distributor.ignoreSsl": True}
+    assert barrier_job(application(spark_conf=unencrypted), 2)
+    in_conf = application().to_manifest()
+    in_conf["spec"]["executor"] = {"memory": "1g"}
+    in_conf["spec"]["sparkConf"] = {"spark.executor.instances": "4", "spark.executor.cores": 2}
+    assert barrier_job(in_conf, 8)
     assert barrier_job(application(spark_conf={"spark.ssl.enabled": True}), 2, horovod=True)
+
+
+@pytest.mark.parametrize("make", [lambda given: barrier_job(given, 2), mllib_job])
+def test_other_kinds_are_refused(make: Any) -> None:
+    apache = ApacheSparkApplication(image="i:1", main_application_file="local:///a.py")
+    with pytest.raises(InvalidManifestError, match=r"apiVersion and kind are 'spark.apache.org/v1' and 'SparkApplic"):
+        make(apache)
 
 
 CLAIM = Volume.claim("sparkml-data", "/data")

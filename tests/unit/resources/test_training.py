@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from airflow_provider_sparkml.resources.mpi import (
 )
 from airflow_provider_sparkml.resources.trainer import Initializer, PodOverrides, Trainer, TrainJob
 from airflow_provider_sparkml.resources.training_pods import TrainingPods
-from tests.unit.resources.kinds import BY_ID, KINDS, ONE, TWO, Kind
+from tests.unit.resources.kinds import BY_ID, KINDS, ONE, SEARCH, TWO, Kind
 
 Faults = Callable[[str, str, dict[str, Any]], list[str]]
 CRDS = {
@@ -286,6 +287,55 @@ def test_a_container_that_the_operator_would_not_find(id: str, container: str) -
     (field,) = (key for key in kind.manifest["spec"] if key.endswith("ReplicaSpecs"))
     said = fault(kind, "spec", field, "Worker", "template", "spec", "containers", 0, "name", value="main")
     assert f"name is 'main': the operator looks for the container {container!r}; name it so" in said
+
+
+def test_a_launcher_that_waits_for_workers_is_no_part_of_their_gang() -> None:
+    gang = RunPolicy(gang=Volcano(queue="q"))
+    assert "launcherCreationPolicy" not in horovod_job("i:1", ["p"], run_policy=gang).to_manifest()["spec"]
+    waits = {"launcher": ONE, "worker": TWO, "launcher_creation_policy": "WaitForWorkersReady"}
+    with pytest.raises(InvalidManifestError, match="starts with 3 pods, of which the launcher is one"):
+        built(MPIJob(**waits, run_policy=gang))
+    built(MPIJob(**waits, run_policy=RunPolicy(gang=Volcano(min_available=2))))
+
+
+def test_the_older_mpijob_has_no_fields_of_the_newer() -> None:
+    job = MPIJob(launcher=ONE, worker=TWO, api_version="kubeflow.org/v1", mpi_implementation="Intel")
+    with pytest.raises(InvalidManifestError, match="mpiImplementation: the training operator's MPIJob"):
+        job.to_manifest()
+    with pytest.raises(InvalidManifestError, match="slots_per_worker is '2': give a whole number"):
+        horovod_job("i:1", ["p"], slots_per_worker="2")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3])
+def test_a_search_may_be_small(trials: int) -> None:
+    built(replace(SEARCH, max_trials=trials))
+
+
+def test_the_queue_of_a_search_is_that_of_its_trials() -> None:
+    manifest = SEARCH.to_manifest()
+    manifest["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    trial = BY_ID["Experiment"].resource.normalize(manifest)["spec"]["trialTemplate"]["trialSpec"]
+    assert trial["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "team"}
+
+
+def test_katib_puts_text_into_trials() -> None:
+    trial = TrainJob(trainer=Trainer(image="i:1", command=["t"], num_nodes="${trialParameters.n}"))
+    search = replace(SEARCH, trial=trial, parameters=[Parameter(name="n", type="int", min=1, max=3)])
+    with pytest.raises(InvalidManifestError, match=r"trialSpec.spec.trainer.numNodes is .*: Katib puts text there"):
+        built(search)
+
+
+def test_words_stay_words() -> None:
+    obj = {
+        "spec": {"parameters": [{"name": "zip", "parameterType": "categorical"}]},
+        "status": {
+            "currentOptimalTrial": {
+                "bestTrialName": "t",
+                "parameterAssignments": [{"name": "zip", "value": "007"}, {"name": "n", "value": "1_0"}],
+            }
+        },
+    }
+    assert BY_ID["Experiment"].resource.result(obj)["parameters"] == {"zip": "007", "n": "1_0"}
 
 
 def test_two_queues_are_refused() -> None:
