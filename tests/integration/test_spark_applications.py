@@ -46,6 +46,7 @@ from airflow_provider_sparkml.resources.spark import (
 )
 from airflow_provider_sparkml.resources.spark_placement import colocated, guaranteed
 from airflow_provider_sparkml.resources.spark_requests import PodRequest, heap_mib, millicores, pod_request, requested
+from airflow_provider_sparkml.resources.spark_training import barrier_job
 from airflow_provider_sparkml.retries import InfrastructureRetryPolicy
 from tests.integration.conftest import ClusterProcess, evict
 from tests.integration.jobs.conftest import Told
@@ -119,6 +120,21 @@ if not begun.exists():
     sys.stdout.flush()
     time.sleep(300)
 open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps({"total": total}))
+spark.stop()
+""",
+    # All of its tasks run at once, and hear of each other, as TorchDistributor and horovod.spark need it.
+    "barrier.py": """
+import json, os
+from pyspark import BarrierTaskContext
+from pyspark.sql import SparkSession
+
+def meet(rows):
+    context = BarrierTaskContext.get()
+    yield context.allGather(str(sum(rows)))
+
+spark = SparkSession.builder.getOrCreate()
+told = spark.sparkContext.parallelize(range(8), 2).barrier().mapPartitions(meet).collect()
+open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps(told))
 spark.stop()
 """,
     # Runs until somebody makes a file.
@@ -590,6 +606,22 @@ async def test_an_evicted_driver_is_run_again_by_either_owner_and_what_runs_can_
         assert cluster.processes() == []
     finally:
         await hub.close()
+
+
+async def test_all_tasks_of_a_barrier_stage_run_at_once(cluster: Cluster) -> None:
+    application = SparkApplication(
+        name="barrier",
+        image="sparkml/spark:1",
+        main_application_file="local:///programs/barrier.py",
+        driver=Driver(memory="512m", service_account="spark"),
+        executor=Executor(instances=2, memory="512m"),
+        volumes=[Volume.config_map("programs", "/programs", roles=["driver"])],
+    )
+    await cluster.client.create(API, barrier_job(application, 2, start_timeout=120), NAMESPACE)
+    app = await cluster.ended("barrier")
+    assert state_of(app) == "COMPLETED", await cluster.log("barrier")
+    ended = (await cluster.driver("barrier"))["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert json.loads(ended["message"]) == [["6", "22"], ["6", "22"]]
 
 
 async def test_code_on_a_volume_runs_instead_of_the_images(cluster: Cluster) -> None:
