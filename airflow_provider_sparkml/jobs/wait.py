@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, ForbiddenError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
+from airflow_provider_sparkml.jobs.gangs import held_back_by, placed_at
 from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME, Admission, QueueWatch
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
@@ -30,6 +31,7 @@ from airflow_provider_sparkml.resources.base import (
     ResourceRef,
     Verdict,
 )
+from airflow_provider_sparkml.resources.core import POD
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
@@ -109,19 +111,19 @@ async def _until_end(job: WatchedJob, hub: Follows) -> Outcome:
         except TimeoutError:
             if not limit.expired():
                 raise
-            expired = job.expired()
+            expired = await job.settle()
             if expired is not None:
                 return expired
-            # The wall clock was set back meanwhile: it is not time yet.
+            # The wall clock was set back meanwhile, or another deadline is in force: it is not time yet.
 
 
 class WatchedJob:
     """One job as one wait knows it; small, since a triggerer holds a thousand."""
 
     __slots__ = (
-        "_client", "_created", "_deadlines", "_earlier", "_events", "_events_due", "_facts", "_followed", "_hinted",
-        "_known", "_log", "_on_change", "_pod", "_progress", "_queue", "_queue_name", "_ran", "_refused", "_rest",
-        "_source", "_told", "_verdict", "give_up", "ref", "resource", "rounds",
+        "_client", "_created", "_deadlines", "_earlier", "_events", "_events_due", "_facts", "_followed", "_gang",
+        "_hinted", "_known", "_log", "_on_change", "_placed", "_pod", "_progress", "_queue", "_queue_name", "_ran",
+        "_refused", "_rest", "_source", "_told", "_verdict", "give_up", "ref", "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +161,8 @@ class WatchedJob:
         self._events: WarningEvents | None = None
         self._queue: QueueWatch | None = None
         self._refused: Admission | None = None
+        # The gang scheduler that holds its pods back, and since when it does not any more.
+        self._gang = self._placed = ""
         self._earlier: dict[int, str] = {}
         self.give_up: Callable[[], None] = _nothing
 
@@ -210,7 +214,40 @@ class WatchedJob:
 
     def deadline(self) -> tuple[float, Expired] | None:
         """Return the deadline in force now, as epoch seconds and its name; UNKNOWN leaves the one before it running."""
-        return self._deadlines.next(self._known)
+        known, deadlines = self._known, self._deadlines
+        if known.phase is Phase.PENDING and self._gang:
+            known = replace(known, phase=Phase.QUEUED)
+        elif known.phase is Phase.PENDING and (placed := epoch(self._placed)):
+            known = replace(known, pending_since=self._placed)
+            if deadlines.startup_until is not None and self._created is not None:
+                until = placed + deadlines.startup_until - self._created
+                deadlines = replace(deadlines, startup_until=max(until, deadlines.startup_until))
+        return deadlines.next(known)
+
+    async def settle(self) -> Outcome | None:
+        """Return how the wait ends now that a deadline has passed; what a gang scheduler holds back is in its queue."""
+        expired = self.expired()
+        if expired is not None and expired.expired == "startup":
+            await self._look_at_gang()
+            expired = self.expired()
+        if expired is not None and expired.expired and expired.verdict is self._verdict:
+            phase = self._verdict.phase
+            self._log.warning("%s: the %s deadline has passed while it was %s", self.ref, expired.expired, phase)
+        return expired
+
+    async def _look_at_gang(self) -> None:
+        """Take note whether a gang scheduler holds the job's pods back; where that cannot be read, none does."""
+        api, namespace = self.resource.api, self.ref.namespace
+        try:
+            obj = await self._client.get(api, self.ref.name, namespace)
+            pods = (await self._client.list(POD, namespace, label_selector=self.resource.pod_selector(obj))).items
+        except ApiError:
+            return
+        before, self._gang, self._placed = self._gang, held_back_by(pods), placed_at(pods)
+        if self._gang and not before:
+            self._log.info("%s: its pods are in the queue of %s, so queue_timeout counts", self.ref, self._gang)
+        if before and not self._gang:
+            self._log.info("%s: %s has let its pods go", self.ref, before)
 
     def expired(self) -> Outcome | None:
         """Return the outcome if the deadline in force has passed; an end that was seen comes first."""
@@ -222,7 +259,6 @@ class WatchedJob:
         deadline = self.deadline()
         if deadline is None or deadline[0] > time.time():
             return None
-        self._log.warning("%s: the %s deadline has passed while it was %s", self.ref, deadline[1], self._verdict.phase)
         return Outcome(self.ref, self._verdict, expired=deadline[1])
 
     async def visit(self) -> None:
@@ -234,6 +270,10 @@ class WatchedJob:
         await self._visit_events(verdict)
         if verdict.phase is Phase.QUEUED:
             await self._visit_queue()
+        if verdict.phase is Phase.PENDING and self._gang:
+            await self._look_at_gang()
+            if not self._gang:
+                self.give_up()  # another deadline is in force now
         if verdict.phase is not Phase.RUNNING:
             return
         if self._followed is None or self._progress is None:

@@ -46,7 +46,7 @@ class JobOperator(DeferringOperator):
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
     :param deferrable: wait in the triggerer. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else
         ``True``.
-    :param queue_timeout: how long the job may wait for admission (suspended, Kueue), counted from
+    :param queue_timeout: how long the job may wait for admission (suspended, Kueue; gang schedulers), counted from
         its creation; a ``timedelta`` or seconds. ``None``: for ever.
     :param startup_timeout: how long it may then take until it runs; likewise.
     :param on_finish: what becomes of the job's object: ``delete`` it, ``delete_on_success``, or ``keep`` it.

@@ -40,7 +40,7 @@ def merge_env(entries: Iterable[Mapping[str, Any]] | None, env: Mapping[str, str
 class Phase(StrEnum):
     """Where a job stands, in the same words for every kind.
 
-    ``QUEUED`` is waiting for admission (suspended, Kueue); ``PENDING`` is admitted but not running;
+    ``QUEUED`` is waiting for admission (suspended, Kueue; gang schedulers); ``PENDING`` is admitted but not running;
     each has its own time-out. ``UNKNOWN`` is transient: it never ends a wait.
     """
 

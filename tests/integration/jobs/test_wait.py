@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -383,3 +384,41 @@ async def test_without_the_right_to_watch_the_wait_ends_with_the_fix(start, api_
         await hub.close()
     with pytest.raises(ForbiddenError, match="kubectl auth can-i"):
         task.result()
+
+
+async def gang_pod(client, ref, *, placed=""):
+    """Make a pod of the job as a gang scheduler sees it: without a node, or placed at a time."""
+    condition = {"type": "PodScheduled", "status": "True" if placed else "False", "lastTransitionTime": placed or now()}
+    name = f"{ref.name}-driver"
+    if placed:
+        binding = {"metadata": {"name": name}, "target": {"kind": "Node", "name": "node-1"}}
+        await client.create(replace(POD, plural=f"pods/{name}/binding", kind="Binding"), binding, ref.namespace)
+    else:
+        labels = {"sparkoperator.k8s.io/app-name": ref.name}
+        spec = {"schedulerName": "volcano", "containers": [{"name": "spark-kubernetes-driver", "image": "i:1"}]}
+        await client.create(POD, {"metadata": {"name": name, "labels": labels}, "spec": spec}, ref.namespace)
+    await client.patch(POD, name, {"status": {"conditions": [condition]}}, ref.namespace, subresource="status")
+
+
+async def test_what_a_gang_scheduler_holds_back_is_in_its_queue(client, start, operator, waiting, told, monkeypatch):
+    monkeypatch.setattr(rounds_module, "INTERVAL", 0.05)
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
+    await gang_pod(client, ref)
+    task = waiting(ref, Deadlines(startup_seconds=2.0, queue_until=time.time() + 60))
+    await told.until("its pods are in the queue of volcano, so queue_timeout counts")
+    await asyncio.sleep(0.2)
+    assert not task.done()
+    # From when its pods have their nodes it starts up, and has the whole time for that.
+    placed = time.time()
+    await gang_pod(client, ref, placed=now())
+    await told.until("volcano has let its pods go")
+    assert (await ended(task)).expired == "startup"
+    assert time.time() - placed > 0.9, "whole seconds, rounded down, of two"
+
+
+async def test_nothing_waits_in_the_queue_of_a_gang_scheduler_for_longer_than_it_may(client, start, operator, waiting):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
+    await gang_pod(client, ref)
+    assert (await ended(waiting(ref, Deadlines(startup_seconds=2.0, queue_until=time.time() + 0.5)))).expired == "queue"
