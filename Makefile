@@ -27,9 +27,9 @@ images: env ## build the local cluster's images (virtual environments in the use
 test: lint images ## lint, then every test (some 11 minutes, on 2 cores)
 	pytest --numprocesses 2 --no-loadscope-reorder
 
-test-training: env images ## distributed training with real PyTorch and Horovod (10 minutes, and 5 to build them once)
+test-training: env images ## distributed training with real PyTorch and Horovod (10 minutes, and 8 to build them once)
 	sparkml images build torch horovod
-	pytest -m training tests/system/test_training.py
+	pytest -m training tests/system/test_training.py tests/system/test_torch_distributor.py
 
 demo: env ## from nothing to a served model; KEEP=1 leaves everything up
 	python -m demo
