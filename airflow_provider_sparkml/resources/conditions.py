@@ -93,7 +93,8 @@ def read_conditions(
             attempt=1,
             started_at=started or created,
         )
-    if running or holds(found, "Running"):
+    # A success without its completionTime is none yet, but it has run.
+    if running or holds(found, "Running") or holds(found, succeeded):
         return Verdict(Phase.RUNNING, state="Running", message=progress, attempt=1, started_at=started or created)
     resumed = changed_at(found, "Suspended")
     return Verdict(

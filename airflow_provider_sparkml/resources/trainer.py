@@ -21,7 +21,7 @@ from airflow_provider_sparkml.resources.base import (
     present,
     register,
 )
-from airflow_provider_sparkml.resources.conditions import read_conditions
+from airflow_provider_sparkml.resources.conditions import changed_at, conditions_of, read_conditions
 from airflow_provider_sparkml.resources.fields import (
     boolean,
     convert,
@@ -236,11 +236,13 @@ def read(obj: Manifest) -> Verdict:
     """Return the verdict of a TrainJob.
 
     It has no condition that says it runs: it does as soon as one of its JobSet's jobs is ready, that is, all pods of
-    that job are. A job that was ready once and is not so now still has its ``trainerStatus``, where there is one.
+    that job are. A job that was ready once and is not so now still has its ``trainerStatus``, where there is one; that
+    of before a queue took the job back tells nothing.
     """
     status = obj.get("status") or {}
     jobs = status.get("jobsStatus") or []
-    running = bool(status.get("trainerStatus")) or any(
+    reported, resumed = status.get("trainerStatus") or {}, changed_at(conditions_of(obj), "Suspended")
+    running = (bool(reported) and str(reported.get("lastUpdatedTime") or resumed) >= resumed) or any(
         each.get("ready") or each.get("succeeded") or each.get("failed") for each in jobs
     )
     return read_conditions(obj, succeeded="Complete", running=running, progress=_progress(status))

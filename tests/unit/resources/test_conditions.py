@@ -168,6 +168,15 @@ def test_a_trainjob_tells_its_progress_and_metrics() -> None:
     assert TRAIN.resource.read(obj).message == "40 %, loss=0.31, note=n/a, about 90 s left"
     assert TRAIN.resource.read(obj).phase is Phase.RUNNING, "it has run already, if a pod is missing now"
     assert TRAIN.resource.facts(obj) == {"metrics": {"loss": 0.31, "note": "n/a"}}
+    obj["status"]["conditions"] = conditions(Suspended="False")
+    assert TRAIN.resource.read(obj).phase is Phase.RUNNING
+    reported["lastUpdatedTime"] = "2026-01-01T00:00:00Z"
+    assert TRAIN.resource.read(obj).phase is Phase.PENDING, "that was before a queue took it back"
+
+
+def test_a_success_that_is_not_complete_runs_yet() -> None:
+    obj = job(BY_ID["MPIJob"], {"conditions": conditions(Succeeded="True")})
+    assert BY_ID["MPIJob"].resource.read(obj).phase is Phase.RUNNING
 
 
 # --- Job ------------------------------------------------------------------------------------------------------------
