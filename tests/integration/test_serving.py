@@ -21,13 +21,15 @@ from tests.integration.programs import image
 
 API = INFERENCE_SERVICE.api
 SERVER = """
-import http.server, os, sys, time
+import http.server, os, signal, sys, threading, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = sys.argv[1].encode()
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
         self.wfile.write(body)
     def log_message(self, *args): pass
+# As in any cluster, requests come until all have heard that the pod goes: it serves them, and ends then.
+signal.signal(signal.SIGTERM, lambda *_: threading.Timer(3, os._exit, [0]).start())
 http.server.ThreadingHTTPServer((os.environ["POD_IP"], 8080), Handler).serve_forever()
 """
 """A model server of ten lines, which answers its argument."""
