@@ -221,10 +221,14 @@ async def explain(
 
     :param obj: the job's object as it is now, ``None`` when it is gone.
     :param kept: whether the object and its pods will still be there to be looked at.
-    :param log: the task's log: the last lines of every rank of a distributed job.
+    :param log: the task's log: the last lines of every rank of a distributed job, but for the one that was followed.
     """
-    evidence = await gather(client, resource, outcome.ref, obj or stub(outcome.ref), outcome.verdict)
+    known = obj or stub(outcome.ref)
+    evidence = await gather(client, resource, outcome.ref, known, outcome.verdict)
+    followed = resource.log_source(known) if outcome.log_shown else None
     for rank in evidence.ranks:
+        if followed is not None and rank.name == followed.label:
+            continue  # it is in the task's log already
         for line in excerpt(rank.log, LOG_LINES, LOG_LINES):
             log.info("[%s] %s", rank.name, line)
     if outcome.expired:

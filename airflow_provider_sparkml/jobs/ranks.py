@@ -10,7 +10,7 @@ from airflow_provider_sparkml.jobs.endings import container_exit, container_stat
 from airflow_provider_sparkml.jobs.log_errors import error_line
 from airflow_provider_sparkml.resources.base import Manifest
 
-_SIGABRT_EXIT, _SIGTERM_EXIT = 134, 143
+_SIGABRT_EXIT, _SIGTERM_EXIT, _SSH_EXIT = 134, 143, 255
 # What a rank says that lost another one: Gloo, NCCL, torch.distributed, Horovod, MPI.
 _COLLATERAL = re.compile(
     r"[Cc]onnection (was )?(reset|closed|refused)|[Bb]roken pipe|Socket closed|HorovodInternalError|"
@@ -63,6 +63,8 @@ class Rank:
             return False
         ended = container_exit(self.pod, self.container)
         blame = blamed(self.log)
+        if blame is not None and blame.is_lost:
+            return True
         codes = [end.code for end in (ended, blame) if end is not None and end.code > 128]
         if codes and _SIGABRT_EXIT not in codes:
             return _SIGTERM_EXIT in codes
@@ -98,6 +100,11 @@ class Blame:
     rank: int
     code: int
     log: tuple[str, ...]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether ssh lost it: its pod went away, or it was ended by a signal, which ssh tells by 255 (ssh(1))."""
+        return self.code == _SSH_EXIT and not error_line(self.log)[0]
 
 
 def blamed(log: Sequence[str]) -> Blame | None:

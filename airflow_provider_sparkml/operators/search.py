@@ -213,6 +213,13 @@ def _search(
     _uses_parameters(field, manifest)
     for name in _OURS & options.keys():
         raise InvalidManifestError(f"{name} is {options[name]!r}: a search sets it for its trials; leave it out")
+    for name in ("checkpoint_uri", "model_uri"):
+        uri = options.get(name)
+        if isinstance(uri, str) and f"params.{PARAMS}" not in uri and "map_index" not in uri:
+            raise InvalidManifestError(
+                f"{name} is {uri!r}, the same for all trials, which would overwrite each other's: put "
+                f"{{{{ ti.map_index }}}} into it"
+            )
     with TaskGroup(group_id) as group:
         # What is stated here takes the place of a default of the DAG or of the groups around.
         default = {**getattr(group.dag, "default_args", {}), **(group.default_args or {})}.get("on_failure_callback")

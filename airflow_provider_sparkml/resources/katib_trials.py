@@ -41,7 +41,7 @@ _KINDS = {
     ("kubeflow.org/v1", "PyTorchJob"): TrialKind("Succeeded", container="pytorch", pod_labels=_MASTER),
     ("kubeflow.org/v1", "TFJob"): TrialKind("Succeeded", container="tensorflow", pod_labels=_MASTER),
     ("kubeflow.org/v1", "XGBoostJob"): TrialKind("Succeeded", container="xgboost", pod_labels=_MASTER),
-    ("kubeflow.org/v1", "MPIJob"): TrialKind("Succeeded", container="mpi", pod_labels=_LAUNCHER),
+    ("kubeflow.org/v1", "MPIJob"): TrialKind("Succeeded", container="mpi", pod_labels=_MASTER),
     ("kubeflow.org/v2beta1", "MPIJob"): TrialKind(
         "Succeeded", pod_labels=_LAUNCHER, template=("mpiReplicaSpecs", "Launcher", "template")
     ),

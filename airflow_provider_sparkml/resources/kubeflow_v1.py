@@ -15,7 +15,6 @@ from airflow_provider_sparkml.resources.base import ApiResource, LogSource, Mani
 from airflow_provider_sparkml.resources.conditions import read_conditions
 from airflow_provider_sparkml.resources.fields import refuse
 from airflow_provider_sparkml.resources.replicas import (
-    ROLE,
     Replicas,
     normalized,
     pod_selector,
@@ -193,8 +192,9 @@ def _log_source(layout: Replicas, obj: Manifest) -> LogSource | None:
 
 
 def _launcher_log(layout: Replicas, obj: Manifest) -> LogSource | None:
-    """Return the log of an MPIJob's launcher."""
-    return LogSource("", layout.container, "launcher", selector=f"{pod_selector(obj)},{ROLE}=launcher")
+    """Return the log of an MPIJob's launcher; its ``job-role`` is ``master`` here (mpijob_controller.go)."""
+    selector = f"{pod_selector(obj)},training.kubeflow.org/replica-type=launcher"
+    return LogSource("", layout.container, "launcher", selector=selector)
 
 
 def _resource(kind: str, layout: Replicas, log_source: Callable[[Replicas, Manifest], LogSource | None]) -> Resource:

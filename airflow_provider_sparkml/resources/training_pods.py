@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import (
     ApiResource,
     LogSource,
@@ -71,7 +73,8 @@ class TrainingPods:
     """Pods that find each other: each has ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``.
 
     These are what ``torch.distributed`` reads (``init_method="env://"``), and enough for any other program that meets
-    at rank 0, such as Horovod over Gloo. All pods are deleted with the task's Job. If one fails, all do.
+    at rank 0; for Horovod over Gloo, see :func:`horovod_pods`. All pods are deleted with the task's Job. If one fails,
+    all do.
 
     .. code-block:: python
 
@@ -132,6 +135,52 @@ class TrainingPods:
             {"name": "RANK", "valueFrom": _label(INDEX)},
             {"name": "WORLD_SIZE", "value": str(self.pods.replicas)},
         ]
+
+
+def horovod_pods(
+    image: str,
+    command: Sequence[Any],
+    *,
+    ranks: int | str = 2,
+    name: str = "",
+    master_port: int | str = MASTER_PORT,
+    gang: Gang | None = None,
+    queue: str = "",
+    pods: Replica | None = None,
+) -> TrainingPods:
+    """Return plain pods that run a program with Horovod over Gloo, one rank in each; they need no ssh, and no MPI.
+
+    .. code-block:: python
+
+        horovod_pods("horovod:1", ["python", "/opt/sparkml/train_horovod.py", "--epochs", "5"], ranks=2)
+
+    Rank 0 waits for all others, for ``HOROVOD_START_TIMEOUT`` seconds (600), and serves Horovod's rendezvous at
+    ``MASTER_PORT``. Between the pods Gloo takes ports as it finds them, at the address of the pod's host name, or of
+    the network interface that ``HOROVOD_GLOO_IFACE`` names.
+
+    :param image: image of the pods; it has ``python`` and horovod, built with Gloo.
+    :param command: the program of each rank, a list.
+    :param ranks: number of ranks, and of pods.
+    :param name: what the job's name begins with; the DAG and the task when empty.
+    :param master_port: port of the rendezvous at rank 0.
+    :param gang: a scheduler that starts all pods together.
+    :param queue: Kueue's local queue.
+    :param pods: resources, volumes, environment, nodes; image, command and number are set here.
+    :raises InvalidManifestError: the command is no list, or empty.
+    """
+    if isinstance(command, str) or not command:
+        raise InvalidManifestError(f"command is {command!r}: give the program of each rank: ['python', 'train.py']")
+    program = Path(__file__).with_name("horovod_rank.py").read_text(encoding="utf-8")
+    return TrainingPods(
+        name=name,
+        pods=replace(
+            pods or Replica(image=image), image=image, command=["python", "-c", program, *command], args=(),
+            replicas=ranks,
+        ),
+        master_port=master_port,
+        gang=gang,
+        queue=queue,
+    )  # fmt: skip
 
 
 def _label(name: str) -> dict[str, Any]:
@@ -263,5 +312,6 @@ __all__ = [
     "Volcano",
     "Volume",
     "YuniKorn",
+    "horovod_pods",
     "read",
 ]

@@ -19,7 +19,7 @@ from airflow_provider_sparkml import __version__
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
-from airflow_provider_sparkml.exceptions import JobFailedError
+from airflow_provider_sparkml.exceptions import ContainerKilledError
 from airflow_provider_sparkml.jobs.finish import finish
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.submit import submit
@@ -29,7 +29,9 @@ from airflow_provider_sparkml.resources.core import POD
 from airflow_provider_sparkml.resources.kubeflow_v1 import PYTORCH_JOB, PyTorchJob
 from airflow_provider_sparkml.resources.mpi import MPI_JOB, MPIJob, horovod_job
 from airflow_provider_sparkml.resources.naming import TaskIdentity
+from airflow_provider_sparkml.resources.trainer import TRAIN_JOB, PodOverrides, Trainer, TrainJob
 from airflow_provider_sparkml.resources.training import Replica, Volume
+from airflow_provider_sparkml.resources.training_pods import TRAINING_PODS, TrainingPods, horovod_pods
 from tests.system.test_example_dags import states, until_ended
 
 pytestmark = [pytest.mark.training, pytest.mark.airflow, pytest.mark.spark, pytest.mark.timeout(900)]
@@ -175,9 +177,11 @@ def run_job(
 
 
 async def pod_of(client: KubernetesClient, ref: ResourceRef, rank: str) -> Any:
-    """Return a job's pod by the end of its name."""
+    """Return the pod of a rank, as the kinds call it; an Indexed Job's pods have the index, and a random end."""
     pods = (await client.list(POD, "default")).items
-    (found,) = [pod for pod in pods if pod["metadata"]["name"] == f"{ref.name}-{rank}"]
+    index = rank.rpartition("-")[2]
+    names = (f"{ref.name}-{rank}", f"{ref.name}-{index}-", f"{ref.name}-node-0-{index}-")
+    (found,) = [pod for pod in pods if pod["metadata"]["name"].startswith(names)]
     return found
 
 
@@ -203,8 +207,27 @@ def pytorch(dataset: str, epochs: int) -> PyTorchJob:
     return PyTorchJob(master=one, worker=one)
 
 
+def plain_horovod(dataset: str, epochs: int) -> TrainingPods:
+    image, command = f"sparkml/horovod:{__version__}", program("train_horovod", dataset, epochs)
+    return horovod_pods(image, command, pods=Replica(image="", volumes=[DATA]))
+
+
+def train_job(dataset: str, epochs: int) -> TrainJob:
+    image, (_, *command) = f"sparkml/torch:{__version__}", program("train_torch", dataset, epochs)
+    trainer = Trainer(image=image, command=["torchrun", *command], num_nodes=2, num_proc_per_node=1)
+    return TrainJob(runtime="torch-distributed", trainer=trainer, pods=PodOverrides(volumes=[DATA]))
+
+
 def test_horovodrun_in_an_mpi_job(local_cluster: Path, dataset: str) -> None:
     check(run_job(local_cluster, MPI_JOB, horovod(dataset, 2), Lines())["result"], 2)
+
+
+def test_horovod_in_plain_pods(local_cluster: Path, dataset: str) -> None:
+    lines = Lines()
+    check(run_job(local_cluster, TRAINING_PODS, plain_horovod(dataset, 2), lines)["result"], 2)
+    assert "rank 0 of 2" in lines.text
+    assert "[worker-0] step=" in lines.text
+    assert "rank 0 is gone" not in lines.text
 
 
 def test_ranks_of_a_pytorch_job(local_cluster: Path, dataset: str) -> None:
@@ -227,21 +250,53 @@ def test_a_retry_goes_on_from_the_last_checkpoint(
     check(second, 2)
 
 
-def test_the_failure_names_the_rank_that_was_killed(local_cluster: Path, dataset: str) -> None:
-    async def kill_worker(client: KubernetesClient, ref: ResourceRef) -> None:
-        pod = await pod_of(client, ref, "worker-0")
-        pid = int(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("process://"))
-        for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
-            if "train_torch.py" in " ".join(process.cmdline()):
-                process.kill()
+@pytest.mark.parametrize(
+    ("resource", "job", "rank", "others", "told"),
+    [
+        (PYTORCH_JOB, pytorch, "worker-0", ["master-0"], "worker-0 was killed by SIGKILL (exit code 137)"),
+        (TRAIN_JOB, train_job, "node-1", ["node-0"], "Rank 1 (told by node-1) was killed by SIGKILL (exit code 137)"),
+        (MPI_JOB, horovod, "worker-1", ["worker-0", "launcher"], "Rank 1 (told by launcher) was killed by SIGKILL"),
+        (TRAINING_PODS, plain_horovod, "worker-1", ["worker-0"], "worker-1 was killed by SIGKILL (exit code 137)"),
+    ],
+    ids=["torch", "torchrun", "horovodrun", "horovod in plain pods"],
+)
+def test_the_failure_names_the_rank_that_was_killed(
+    local_cluster: Path, dataset: str, resource: Resource, job: Any, rank: str, others: list[str], told: str
+) -> None:
+    async def kill_rank(client: KubernetesClient, ref: ResourceRef) -> None:
+        pod = await pod_of(client, ref, rank)
+        main = psutil.Process(pid_of(pod))
+        (process,) = [each for each in (main, *main.children(recursive=True)) if is_rank(each)]
+        process.kill()
 
     lines = Lines()
-    with pytest.raises(JobFailedError) as caught:
-        run_job(local_cluster, PYTORCH_JOB, pytorch(dataset, MANY), lines, kill_worker)
-    assert "worker-0" in str(caught.value).splitlines()[0]
-    assert "137" in str(caught.value)
-    assert "[worker-0] " in lines.text
-    assert "[master-0] " in lines.text
+    with pytest.raises(ContainerKilledError) as caught:
+        run_job(local_cluster, resource, job(dataset, MANY), lines, kill_rank)
+    assert str(caught.value).startswith(told)
+    for name in (rank, *others):
+        assert f"[{name}] " in lines.text
+
+
+def is_rank(process: psutil.Process) -> bool:
+    """Whether it is a program that trains, and not who started it."""
+    words = [word for word in process.cmdline()[1:] if not word.startswith("-")]
+    return bool(words) and Path(words[0]).name.startswith("train_")
+
+
+def pid_of(pod: Any) -> int:
+    """Return the process that is a pod's only container."""
+    return int(pod["status"]["containerStatuses"][0]["containerID"].removeprefix("process://"))
+
+
+def test_the_failure_names_the_pod_of_horovodrun_that_was_killed(local_cluster: Path, dataset: str) -> None:
+    async def kill_pod(client: KubernetesClient, ref: ResourceRef) -> None:
+        psutil.Process(pid_of(await pod_of(client, ref, "worker-1"))).kill()
+
+    lines = Lines()
+    with pytest.raises(ContainerKilledError, match=r"^worker-1 was killed by SIGKILL \(exit code 137\)"):
+        run_job(local_cluster, MPI_JOB, horovod(dataset, MANY), lines, kill_pod)
+    # It was followed: its end is not told twice.
+    assert lines.text.count("[launcher] Process 1 exit with status code 255.") == 1
 
 
 def test_elastic_horovod_survives_a_worker_that_is_killed(local_cluster: Path, dataset: str) -> None:

@@ -1,7 +1,8 @@
 """The ClusterTrainingRuntimes that every local cluster has, as Kubeflow Trainer's manifests bring theirs along.
 
 ``torch-distributed`` is upstream's (kubeflow/trainer v2.3, ``manifests/base/runtimes``) with this project's image;
-``horovod-distributed`` is what upstream's MPI runtimes are, for Horovod.
+``horovod-distributed`` is what upstream's MPI runtimes are, for Horovod. In both, Airflow alone tries again: by default
+a Job would restart a rank that fails six times, which takes ten minutes, before anybody is told.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ def _runtime(name: str, framework: str, policy: dict[str, Any], **spec: Any) -> 
 
 
 def _job(name: str, image: str, *, trains: bool, depends_on: str = "", **container: Any) -> dict[str, Any]:
-    pod = {"spec": {"containers": [{"name": "node", "image": image, **container}]}}
-    job: dict[str, Any] = {"name": name, "template": {"spec": {"template": pod}}}
+    pod: dict[str, Any] = {"containers": [{"name": "node", "image": image, **container}]}
+    job: dict[str, Any] = {"name": name, "template": {"spec": {"template": {"spec": pod}}}}
     if trains:
         job["template"]["metadata"] = {"labels": {ANCESTOR: "trainer"}}
+        job["template"]["spec"]["backoffLimit"] = 0
+        pod["restartPolicy"] = "Never"
     if depends_on:
         job["dependsOn"] = [{"name": depends_on, "status": "Ready"}]
     return job

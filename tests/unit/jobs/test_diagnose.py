@@ -66,6 +66,7 @@ ABORTED_BY_TORCHRUN = (
     "Root Cause (first observed failure):", "  rank : 1 (local_rank: 0)", "  exitcode : -6 (pid: 8)",
 )  # fmt: skip
 GONE = Verdict(Phase.FAILED, reason="BackoffLimitExceeded/Evicted", message="x", retryable=True)
+SSH_LOST = "Connection to w-1.w.default.svc closed by remote host."
 ENDED_BY_HOROVODRUN = ("Process 1 exit with status code 7.",)
 
 
@@ -202,6 +203,16 @@ CASES = {
         distributed("launcher", 1, ["mpirun noticed that process rank 0 with PID 7 on node w exited on signal 9 (x)."]),
         exceptions.ContainerKilledError,
         "Rank 0 (told by launcher) was killed by SIGKILL",
+    ),
+    "a rank that ssh lost, told by its launcher": (
+        distributed("launcher", 1, [f"[1]<stderr>:{SSH_LOST}", "Process 1 exit with status code 255."]),
+        exceptions.ContainerKilledError,
+        "Rank 1 (told by launcher) was killed, or lost with its pod (exit code 255)",
+    ),
+    "a rank that ended with what ssh's own code is": (
+        distributed("launcher", 1, [*(f"[1]<stderr>:{x}" for x in TRACEBACK), "Process 1 exit with status code 255."]),
+        exceptions.ApplicationError,
+        "Rank 1 (told by launcher) ended with exit code 255: ValueError: no such column",
     ),
     "a rank by itself": (
         distributed("worker-1", 11, TRACEBACK),

@@ -88,6 +88,8 @@ def test_a_trial_renders_with_its_own_parameters(dag: DAG) -> None:
         ({"direction": "maximize"}, "direction is 'maximize': set it to max or min"),
         ({"parallel_trials": 0}, "parallel_trials is 0"),
         ({"max_failed_trials": -1}, "max_failed_trials is -1"),
+        ({"checkpoint_uri": "s3://b/run"}, "checkpoint_uri is 's3://b/run', the same for all trials"),
+        ({"model_uri": "s3://b/run"}, r"model_uri is .*: put \{\{ ti.map_index \}\} into it"),
         ({"task_id": "x"}, "task_id is 'x': a search sets it for its trials"),
     ],
 )

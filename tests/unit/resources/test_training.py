@@ -424,7 +424,7 @@ JOB_SET = "jobset.sigs.k8s.io/jobset-name=j"
     ("id", "status", "source"),
     [
         ("MPIJob", {}, LogSource("", "", "launcher", f"{JOB},training.kubeflow.org/job-role=launcher")),
-        ("MPIJobV1", {}, LogSource("", "mpi", "launcher", f"{JOB},training.kubeflow.org/job-role=launcher")),
+        ("MPIJobV1", {}, LogSource("", "mpi", "launcher", f"{JOB},training.kubeflow.org/replica-type=launcher")),
         ("PyTorchJob", {}, None),
         ("PyTorchJob", {"replicaStatuses": {"Worker": {}}}, LogSource("j-worker-0", "pytorch", "worker-0")),
         ("PyTorchJob", {"replicaStatuses": {"Master": {}}}, LogSource("j-master-0", "pytorch", "master-0")),

@@ -37,7 +37,9 @@ def test_a_job_is_named_and_labelled_as_jobset_does_it() -> None:
     assert job["metadata"]["labels"]["trainer.kubeflow.org/trainjob-ancestor-step"] == "trainer"
     spec = job["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
-    assert (spec["template"]["spec"]["subdomain"], spec["template"]["spec"]["restartPolicy"]) == ("t", "OnFailure")
+    # Airflow alone tries again.
+    assert (spec["template"]["spec"]["restartPolicy"], spec["backoffLimit"]) == ("Never", 0)
+    assert spec["template"]["spec"]["subdomain"] == "t"
     assert not spec["suspend"]
     assert made(suspend=True).jobs["node"]["spec"]["suspend"]
     service = made().service
