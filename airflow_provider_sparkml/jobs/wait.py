@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
@@ -106,8 +107,8 @@ async def _until_end(job: WatchedJob, hub: Follows) -> Outcome:
                     ended = await job.observe(obj)
                     if ended is not None:
                         return ended
-                    deadline = job.deadline()
-                    limit.reschedule(None if deadline is None else loop.time() + deadline[0] - time.time())
+                    due = job.due()
+                    limit.reschedule(None if due is None else loop.time() + due - time.time())
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -122,8 +123,8 @@ class WatchedJob:
 
     __slots__ = (
         "_client", "_created", "_deadlines", "_earlier", "_events", "_events_due", "_facts", "_followed", "_gang",
-        "_hinted", "_known", "_log", "_on_change", "_placed", "_pod", "_progress", "_queue", "_queue_name", "_ran",
-        "_refused", "_rest", "_source", "_told", "_verdict", "give_up", "ref", "resource", "rounds",
+        "_hinted", "_known", "_log", "_looked", "_on_change", "_placed", "_pod", "_progress", "_queue", "_queue_name",
+        "_ran", "_refused", "_rest", "_source", "_told", "_verdict", "give_up", "ref", "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -163,6 +164,7 @@ class WatchedJob:
         self._refused: Admission | None = None
         # The gang scheduler that holds its pods back, and since when it does not any more.
         self._gang = self._placed = ""
+        self._looked = False
         self._earlier: dict[int, str] = {}
         self.give_up: Callable[[], None] = _nothing
 
@@ -224,11 +226,22 @@ class WatchedJob:
                 deadlines = replace(deadlines, startup_until=max(until, deadlines.startup_until))
         return deadlines.next(known)
 
+    def due(self) -> float | None:
+        """Return when to :meth:`settle`, as epoch seconds: at the deadline in force, and at the queue's while PENDING.
+
+        Only then is it asked whether a gang scheduler holds it back, and it is in a queue after all.
+        """
+        deadline, queue = self.deadline(), self._deadlines.queue_until
+        if self._looked or self._queue_name or queue is None or self._known.phase is not Phase.PENDING:
+            return None if deadline is None else deadline[0]
+        return queue if deadline is None else min(queue, deadline[0])
+
     async def settle(self) -> Outcome | None:
-        """Return how the wait ends now that a deadline has passed; what a gang scheduler holds back is in its queue."""
+        """Return how the wait ends now that it is due; what a gang scheduler holds back is in its queue."""
         expired = self.expired()
-        if expired is not None and expired.expired == "startup":
+        if self._verdict.phase is Phase.PENDING and (expired is None or expired.expired == "startup"):
             await self._look_at_gang()
+            self._looked = (self._deadlines.queue_until or math.inf) <= time.time()
             expired = self.expired()
         if expired is not None and expired.expired and expired.verdict is self._verdict:
             phase = self._verdict.phase

@@ -386,7 +386,7 @@ async def test_without_the_right_to_watch_the_wait_ends_with_the_fix(start, api_
         task.result()
 
 
-async def gang_pod(client, ref, *, placed=""):
+async def gang_pod(client, ref, *, placed="", scheduler="volcano"):
     """Make a pod of the job as a gang scheduler sees it: without a node, or placed at a time."""
     condition = {"type": "PodScheduled", "status": "True" if placed else "False", "lastTransitionTime": placed or now()}
     name = f"{ref.name}-driver"
@@ -395,7 +395,7 @@ async def gang_pod(client, ref, *, placed=""):
         await client.create(replace(POD, plural=f"pods/{name}/binding", kind="Binding"), binding, ref.namespace)
     else:
         labels = {"sparkoperator.k8s.io/app-name": ref.name}
-        spec = {"schedulerName": "volcano", "containers": [{"name": "spark-kubernetes-driver", "image": "i:1"}]}
+        spec = {"schedulerName": scheduler, "containers": [{"name": "spark-kubernetes-driver", "image": "i:1"}]}
         await client.create(POD, {"metadata": {"name": name, "labels": labels}, "spec": spec}, ref.namespace)
     await client.patch(POD, name, {"status": {"conditions": [condition]}}, ref.namespace, subresource="status")
 
@@ -417,8 +417,25 @@ async def test_what_a_gang_scheduler_holds_back_is_in_its_queue(client, start, o
     assert time.time() - placed > 0.9, "whole seconds, rounded down, of two"
 
 
-async def test_nothing_waits_in_the_queue_of_a_gang_scheduler_for_longer_than_it_may(client, start, operator, waiting):
+@pytest.mark.parametrize("startup", [{}, {"startup_seconds": 2.0}, {"startup_seconds": 600.0}], ids=str)
+async def test_nothing_waits_in_the_queue_of_a_gang_scheduler_for_longer_than_it_may(
+    client, start, operator, waiting, startup
+):
     ref = (await start()).ref
     await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
     await gang_pod(client, ref)
-    assert (await ended(waiting(ref, Deadlines(startup_seconds=2.0, queue_until=time.time() + 0.5)))).expired == "queue"
+    assert (await ended(waiting(ref, Deadlines(queue_until=time.time() + 0.5, **startup)))).expired == "queue"
+
+
+async def test_what_no_gang_scheduler_holds_back_is_in_no_queue(client, start, operator, waiting, airflow):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now())
+    await gang_pod(client, ref, scheduler="default-scheduler")
+    requests = count_requests(airflow)
+    task = waiting(ref, Deadlines(queue_until=time.time() + 0.5))
+    await asyncio.sleep(1.5)
+    assert not task.done()
+    # It is asked once.
+    assert len([each for each in requests if str(each.query.get("labelSelector")).startswith("sparkoperator")]) == 1
+    await operator.write(ref.name, "COMPLETED")
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
