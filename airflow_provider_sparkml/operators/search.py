@@ -6,9 +6,9 @@ task's ``params.trial``, so the operator's own manifest says where they go: ``{{
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -40,6 +40,8 @@ _FAILURE = "failure"
 """XCom of a failed trial: why."""
 _STARTED = "search_started"
 _OURS = frozenset({"task_id", "max_active_tis_per_dagrun", "pre_execute"})
+_USE = re.compile(rf"""params\.{PARAMS}(?:\.(\w+)|\[\\?['"]([^'"\\]+)\\?['"]\])?""")
+"""Where a template uses a parameter: ``params.trial.name`` or ``params.trial['name']``, or all of them."""
 NOT_STARTED = "not started, since too many had failed"
 
 
@@ -123,7 +125,8 @@ def grid_search(
     return _search(
         operator,
         _plan_grid,
-        {"parameters": dict(parameters)},
+        {},
+        parameters=_named(parameters),
         metric=metric,
         direction=direction,
         parallel_trials=parallel_trials,
@@ -178,7 +181,8 @@ def random_search(
     return _search(
         operator,
         _plan_random,
-        {"distributions": to_json(parameters), "trials": max_trials, "seed": seed},
+        {"trials": max_trials, "seed": seed},
+        parameters=to_json(_named(parameters)),
         metric=metric,
         direction=direction,
         parallel_trials=parallel_trials,
@@ -191,8 +195,9 @@ def random_search(
 def _search(
     operator: type[ManifestOperator],
     plan: Callable[..., list[dict[str, Point]]],
-    points: Mapping[str, Any],
+    drawn: Mapping[str, Any],
     *,
+    parameters: Mapping[str, Any],
     metric: str,
     direction: Direction,
     parallel_trials: int,
@@ -210,7 +215,7 @@ def _search(
     if field not in options:
         raise InvalidManifestError(f"{field} is missing: give the manifest of a trial")
     manifest = operator.plain(options.pop(field))
-    _uses_parameters(field, manifest)
+    _uses_parameters(field, manifest, parameters, options)
     for name in _OURS & options.keys():
         raise InvalidManifestError(f"{name} is {options[name]!r}: a search sets it for its trials; leave it out")
     for name in ("checkpoint_uri", "model_uri"):
@@ -225,7 +230,7 @@ def _search(
         default = {**getattr(group.dag, "default_args", {}), **(group.default_args or {})}.get("on_failure_callback")
         failed = options.pop("on_failure_callback", default) or []
         callbacks = [_tell_failure, *(failed if isinstance(failed, Sequence) else [failed])]
-        trials = task(task_id="plan")(plan)(**points)
+        trials = task(task_id="plan")(plan)(parameters=parameters, **drawn)
         trial = operator.partial(
             task_id="trial",
             **{"map_index_template": _NAME, **options, field: manifest},
@@ -256,13 +261,35 @@ def _check(metric: str, direction: str, parallel_trials: int, max_failed_trials:
             raise InvalidManifestError(f"{name} is {value!r}: give a whole number from {least} on")
 
 
-def _uses_parameters(field: str, manifest: Any) -> None:
-    """Refuse a manifest that is the same for all trials; what a file has is seen only when it is read."""
-    if isinstance(manifest, Mapping) and f"params.{PARAMS}" not in json.dumps(manifest, default=str):
+def _named(parameters: Any) -> dict[str, Any]:
+    """Return parameters by name.
+
+    :raises InvalidManifestError: they are no mapping, or none.
+    """
+    if not isinstance(parameters, Mapping) or not parameters:
+        raise InvalidManifestError(f"parameters is {parameters!r}: name one parameter or more, each with its values")
+    return dict(parameters)
+
+
+def _uses_parameters(field: str, manifest: Any, parameters: Iterable[str], options: Mapping[str, Any]) -> None:
+    """Refuse trials that would be alike, in all or in one parameter; what a file has is seen only when it is read."""
+    if not isinstance(manifest, Mapping):
+        return
+    uses = [found.groups() for found in _USE.finditer(repr(manifest))]
+    if not uses:
         raise InvalidManifestError(
             f"{field} has no {{{{ params.{PARAMS}.NAME }}}} in it, so all trials would be the same: say where the "
             "parameters go"
         )
+    names = {dotted or quoted for dotted, quoted in [*uses, *_USE.findall(repr(options))]}
+    if names & {"", None, "items", "get"}:
+        return  # all of them together, as ``params.trial | tojson``
+    for name in parameters:
+        if name not in names:
+            raise InvalidManifestError(
+                f"parameters has {name!r}, but {field} has no {{{{ params.{PARAMS}.{name} }}}} in it, so trials would "
+                "be equal: say where it goes, or leave it out"
+            )
 
 
 # --- what the tasks do ---------------------------------------------------------------------------------------------
@@ -273,7 +300,7 @@ def _plan_grid(parameters: Mapping[str, Any]) -> list[dict[str, Point]]:
     return _planned(grid_points(parameters))
 
 
-def _plan_random(distributions: Mapping[str, Any], trials: Any, seed: Any) -> list[dict[str, Point]]:
+def _plan_random(parameters: Mapping[str, Any], trials: Any, seed: Any) -> list[dict[str, Point]]:
     """List the trials drawn."""
     numbers = []
     for name, value in (("max_trials", trials), ("seed", seed)):
@@ -281,7 +308,7 @@ def _plan_random(distributions: Mapping[str, Any], trials: Any, seed: Any) -> li
             numbers.append(int(value))
         except (TypeError, ValueError):
             raise InvalidManifestError(f"{name} is {value!r}: give a whole number") from None
-    return _planned(random_points(from_json(distributions), *numbers))
+    return _planned(random_points(from_json(parameters), *numbers))
 
 
 def _planned(points: Sequence[Point]) -> list[dict[str, Point]]:

@@ -15,8 +15,9 @@ from airflow_provider_sparkml.exceptions import InvalidManifestError
 Point = dict[str, Any]
 """Name of a parameter → its value in one trial."""
 
-_DRAWS = 100
-"""How often a point that was drawn before is drawn anew before the space counts as exhausted."""
+
+_DRAWS = 1000
+"""How often, for each trial, a point is drawn until all are different: ample for the last of a thousand points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Choice:
     def draw(self, source: random.Random) -> Any:
         """Return a value."""
         return source.choice(self.values)
+
+    def size(self) -> float:
+        """Return how many different values there are."""
+        return sum(value not in self.values[:index] for index, value in enumerate(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,10 @@ class Uniform:
     def draw(self, source: random.Random) -> float:
         """Return a value."""
         return source.uniform(self.low, self.high)
+
+    def size(self) -> float:
+        """Return how many different values there are."""
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,10 @@ class LogUniform:
         drawn = math.exp(source.uniform(math.log(self.low), math.log(self.high)))
         return min(max(drawn, self.low), self.high)  # rounding may step over a bound
 
+    def size(self) -> float:
+        """Return how many different values there are."""
+        return math.inf
+
 
 @dataclass(frozen=True, slots=True)
 class IntUniform:
@@ -104,6 +117,10 @@ class IntUniform:
         """Return a value."""
         return source.randint(self.low, self.high)
 
+    def size(self) -> float:
+        """Return how many different values there are."""
+        return self.high - self.low + 1
+
 
 Distribution = Choice | Uniform | LogUniform | IntUniform
 _KINDS: dict[str, Any] = {each.kind: each for each in (Choice, Uniform, LogUniform, IntUniform)}
@@ -113,10 +130,15 @@ def grid_points(parameters: Mapping[str, Any]) -> list[Point]:
     """Return every combination of values; the last parameter changes fastest.
 
     :param parameters: name → list of values, or JSON text of one.
-    :raises InvalidManifestError: a list is missing or empty.
+    :raises InvalidManifestError: a list is missing or empty, or has a value twice.
     """
     _some(parameters)
     lists = [values_of(name, values) for name, values in parameters.items()]
+    for name, values in zip(parameters, lists, strict=True):
+        for value in (each for index, each in enumerate(values) if each in values[:index]):
+            raise InvalidManifestError(
+                f"parameters[{name!r}] has {value!r} twice, which gives equal trials: leave one out"
+            )
     return [dict(zip(parameters, point, strict=True)) for point in itertools.product(*lists)]
 
 
@@ -132,19 +154,18 @@ def random_points(distributions: Mapping[str, Distribution], trials: int, seed: 
     if trials < 1:
         raise InvalidManifestError(f"max_trials is {trials}: give 1 or more")
     checked = {name: distribution.check(name) for name, distribution in distributions.items()}
+    there_are = math.prod(distribution.size() for distribution in checked.values())
     source, points = random.Random(seed), list[Point]()  # noqa: S311 - nothing secret is drawn
-    for _ in range(trials):
-        for _ in range(_DRAWS):
-            point = {name: distribution.draw(source) for name, distribution in checked.items()}
-            if point not in points:
-                points.append(point)
-                break
-        else:
-            raise InvalidManifestError(
-                f"max_trials is {trials}, but there seem to be only {len(points)} different combinations of "
-                f"{', '.join(checked)}: try fewer, or all of them by grid_search"
-            )
-    return points
+    for _ in range(_DRAWS * trials if trials <= there_are else 0):
+        point = {name: distribution.draw(source) for name, distribution in checked.items()}
+        if point not in points:
+            points.append(point)
+        if len(points) == trials:
+            return points
+    raise InvalidManifestError(
+        f"max_trials is {trials}, but there are only {len(points) or there_are} different combinations of "
+        f"{', '.join(checked)}: try fewer, or all of them by grid_search"
+    )
 
 
 def to_json(distributions: Mapping[str, Distribution]) -> dict[str, Any]:
@@ -172,14 +193,15 @@ def values_of(name: str, values: Any) -> list[Any]:
     """
     try:
         found = json.loads(values) if isinstance(values, str) else values
-    except ValueError:
-        found = None
-    if isinstance(found, (Mapping, str)) or not hasattr(found, "__iter__") or not list(found):
+        found = [] if isinstance(found, (Mapping, str)) else list(found)
+    except (TypeError, ValueError):
+        found = []
+    if not found:
         raise InvalidManifestError(
             f"parameters[{name!r}] is {values!r}: give a list of one value or more (a template renders to one by "
             "`| tojson`)"
         )
-    return list(found)
+    return found
 
 
 def _some(parameters: Mapping[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError, UnknownResourceError
@@ -16,6 +18,7 @@ _REFERENCE = "${{trialParameters.{name}}}"
 _USED = re.compile(r"\$\{trialParameters\.([^}]*)\}")
 _NUMERIC = ("double", "int")
 _TYPES = (*_NUMERIC, "discrete", "categorical")
+_DISTRIBUTIONS = ("uniform", "logUniform", "normal", "logNormal", "unknown")
 _RESUME = ("Never", "LongRunning", "FromVolume")
 _KNOWS = ("primaryContainerName", "successCondition", "failureCondition")
 
@@ -89,15 +92,29 @@ def _parameter_faults(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _grid_faults(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what has no end of values: Katib's suggestion fails then, and the search hangs."""
+    """Yield a grid that has no end, or too few points: Katib's suggestion fails then, and the search hangs."""
     if spec["algorithm"]["algorithmName"] != "grid":
         return
+    points: int | None = 1
     for index, each in enumerate(spec.get("parameters") or ()):
-        if each["parameterType"] == "double" and not each["feasibleSpace"].get("step"):
-            yield (
-                f"spec.parameters[{index}].feasibleSpace.step is missing: a grid over doubles needs it; set it, or "
-                "take 'discrete' with a list"
-            )
+        field = f"spec.parameters[{index}].feasibleSpace"
+        space = each["feasibleSpace"]
+        if each["parameterType"] == "double" and not space.get("step"):
+            yield f"{field}.step is missing: a grid over doubles needs it; set it, or take 'discrete' with a list"
+            points = None
+        elif points is not None:
+            points *= _values_in(space)
+    most = spec["maxTrialCount"]
+    if points is not None and most > points:
+        yield f"spec.maxTrialCount is {most}, and the grid has {points} points only: set it to {points} or less"
+
+
+def _values_in(space: Mapping[str, Any]) -> int:
+    """Return how many values a space has that is known to be sound."""
+    if space.get("list"):
+        return len(space["list"])
+    least, most, step = (Decimal(str(value)) for value in (space["min"], space["max"], space.get("step") or 1))
+    return int((most - least) / step) + 1
 
 
 def _space_faults(space: Mapping[str, Any], kind: Any, field: str) -> Iterator[str]:
@@ -110,12 +127,24 @@ def _space_faults(space: Mapping[str, Any], kind: Any, field: str) -> Iterator[s
         return
     if space.get("list"):
         yield f"{field}.list is set, and parameterType is {kind!r}: set that to 'discrete' or 'categorical'"
-    bounds = {name: number(space.get(name)) for name in ("min", "max")}
-    for name, value in bounds.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            yield f"{field}.{name} is {space.get(name)!r}: set it to a number, as text"
-    if bounds["min"] >= bounds["max"]:
+    # A step that is left out, and one that says nothing, are the same.
+    names = ("min", "max", "step") if space.get("step") not in (None, "") else ("min", "max")
+    numbers = {name: number(space.get(name)) for name in names}
+    wanted = "a whole number" if kind == "int" else "a number"
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or (
+            kind == "int" and value != int(value)
+        ):  # fmt: skip
+            yield f"{field}.{name} is {space.get(name)!r}: set it to {wanted}, as text"
+    if not numbers["min"] < numbers["max"]:
         yield f"{field}.min is {space['min']}, not less than max, {space['max']}: exchange them"
+    if numbers.get("step", 1) <= 0:
+        yield f"{field}.step is {space['step']!r}: set it to a number above 0"
+    distribution = space.get("distribution") or _DISTRIBUTIONS[0]
+    if distribution not in _DISTRIBUTIONS:
+        yield f"{field}.distribution is {distribution!r}: set it to one of {', '.join(_DISTRIBUTIONS)}"
+    elif distribution.startswith("log") and numbers["min"] <= 0:
+        yield f"{field}.min is {space['min']!r}, and distribution is {distribution!r}: it must begin above 0"
 
 
 def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -125,6 +154,26 @@ def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"spec.trialTemplate.{name} is missing: Katib needs it (Experiment sets it for known kinds)"
     declared = items(template.get("trialParameters"), "spec.trialTemplate.trialParameters")
     searched = {each.get("name"): each for each in items(spec.get("parameters"), "spec.parameters")}
+    yield from _declaration_faults(declared, searched)
+    trial = template.get("trialSpec")
+    if trial is None:
+        if not template.get("configMap"):
+            yield "spec.trialTemplate.trialSpec is missing: set it to the job of a trial"
+        return
+    metadata = mapping(mapping(trial, "spec.trialTemplate.trialSpec").get("metadata"), "metadata")
+    for name in ("name", "namespace"):
+        if metadata.get(name):
+            yield (
+                f"spec.trialTemplate.trialSpec.metadata.{name} is {metadata[name]!r}: Katib gives each trial its own, "
+                "and refuses one; leave it out"
+            )
+    yield from _use_faults(str(trial), [each.get("name") for each in declared])
+    yield from _kind_faults(
+        trial, {str(each.get("name")): searched.get(str(each.get("reference"))) for each in declared}
+    )
+
+
+def _declaration_faults(declared: list[Any], searched: Mapping[Any, Any]) -> Iterator[str]:
     for index, each in enumerate(declared):
         reference = str(mapping(each, f"spec.trialTemplate.trialParameters[{index}]").get("reference"))
         if reference not in searched and not reference.startswith("${trialSpec."):
@@ -132,27 +181,25 @@ def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
                 f"spec.trialTemplate.trialParameters[{index}].reference is {reference!r}, which spec.parameters does "
                 f"not have ({', '.join(map(str, searched))})"
             )
-    trial = template.get("trialSpec")
-    if trial is None:
-        if not template.get("configMap"):
-            yield "spec.trialTemplate.trialSpec is missing: set it to the job of a trial"
-        return
-    used = str(trial)
+    for part in ("name", "reference"):
+        given = [str(each.get(part)) for each in declared]
+        for value in dict.fromkeys(each for each in given if given.count(each) > 1):
+            yield f"spec.trialTemplate.trialParameters has the {part} {value!r} twice: leave one of them out"
+
+
+def _use_faults(used: str, declared: list[Any]) -> Iterator[str]:
     for name in dict.fromkeys(_USED.findall(used)):
-        if name not in [each.get("name") for each in declared]:
+        if name not in declared:
             yield (
                 f"spec.trialTemplate.trialSpec uses {_REFERENCE.format(name=name)}, which trialParameters do not "
                 "declare: search a parameter of that name, or correct it"
             )
-    for each in declared:
-        if _REFERENCE.format(name=each.get("name")) not in used:
+    for name in declared:
+        if _REFERENCE.format(name=name) not in used:
             yield (
-                f"spec.trialTemplate.trialSpec does not use {_REFERENCE.format(name=each.get('name'))}: all trials "
+                f"spec.trialTemplate.trialSpec does not use {_REFERENCE.format(name=name)}: all trials "
                 "would be alike in it; put it into the trial's arguments or environment"
             )
-    yield from _kind_faults(
-        trial, {str(each.get("name")): searched.get(str(each.get("reference"))) for each in declared}
-    )
 
 
 def _kind_faults(trial: Any, parameters: Mapping[str, Mapping[str, Any] | None]) -> Iterator[str]:

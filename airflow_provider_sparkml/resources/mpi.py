@@ -27,6 +27,7 @@ from airflow_provider_sparkml.resources.replicas import (
     ROLE,
     Replicas,
     normalized,
+    part_of,
     pod_selector,
     rank_of,
     replica_faults,
@@ -259,16 +260,19 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     for name, words in (("mpiImplementation", _IMPLEMENTATIONS), ("launcherCreationPolicy", _CREATION)):
         if spec.get(name, words[0]) not in words:
             yield f"spec.{name} is {spec[name]!r}: set it to one of {', '.join(words)}"
+    pods = spec[_REPLICAS.field].values()
     workers = (spec[_REPLICAS.field].get(WORKER) or {}).get("replicas") or 1
     gang = (spec.get("runPolicy") or {}).get("schedulingPolicy")
+    if gang is None and any(part_of(each, "template", "spec").get("schedulerName") == "volcano" for each in pods):
+        gang = {}
     if spec.get("launcherCreationPolicy") == "WaitForWorkersReady" and gang is not None:
         # calculateMinAvailable of pkg/controller/podgroup.go counts the launcher, too.
         least = gang.get("minAvailable") or workers + 1
         if least > workers:
             yield (
-                "spec.launcherCreationPolicy is 'WaitForWorkersReady', and the gang of spec.runPolicy.schedulingPolicy "
-                f"starts with {least} pods, of which the launcher is one: it would wait for ever; set minAvailable to "
-                f"{workers}, or leave launcherCreationPolicy out"
+                "spec.launcherCreationPolicy is 'WaitForWorkersReady', and Volcano's gang starts with "
+                f"{least} pods, of which the launcher is one: it would wait for ever; set "
+                f"spec.runPolicy.schedulingPolicy.minAvailable to {workers}, or leave launcherCreationPolicy out"
             )
     if WORKER not in spec[_REPLICAS.field] and not spec.get("runLauncherAsWorker"):
         yield f"spec.{_REPLICAS.field}.{WORKER} is missing: add it, or set spec.runLauncherAsWorker to true"

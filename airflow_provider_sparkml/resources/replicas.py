@@ -30,6 +30,8 @@ MIN_TTL_SECONDS = 60
 """A job that is removed sooner may be gone before anybody has seen how it ended."""
 
 _RUN_POLICY = ("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+_GANG_QUEUES = ("scheduling.volcano.sh/queue-name", "yunikorn.apache.org/queue")
+"""Annotations that name a gang scheduler's queue."""
 _POLICIES = ("Running", "All", "None")
 
 
@@ -178,13 +180,27 @@ def ttl_faults(part: Mapping[str, Any], field: str) -> Iterator[str]:
 def queue_faults(manifest: Manifest) -> Iterator[str]:
     """Yield a job that two queues would have to admit, each holding what the other waits for."""
     labels = mapping(mapping(manifest.get("metadata"), "metadata").get("labels"), "metadata.labels")
-    spec = mapping(manifest.get("spec"), "spec")
-    policy = mapping(mapping(spec.get("runPolicy"), "spec.runPolicy").get("schedulingPolicy"), "schedulingPolicy")
-    if labels.get(QUEUE_LABEL) and policy.get("queue"):
+    gangs = dict(_gang_queues(manifest.get("spec"), "spec"))
+    if labels.get(QUEUE_LABEL) and gangs:
+        field, queue = next(iter(gangs.items()))
         yield (
-            f"metadata.labels[{QUEUE_LABEL!r}] is {labels[QUEUE_LABEL]!r} and spec.runPolicy.schedulingPolicy.queue is "
-            f"{policy['queue']!r}: Kueue and the gang scheduler would both have to admit it; leave one of them out"
+            f"metadata.labels[{QUEUE_LABEL!r}] is {labels[QUEUE_LABEL]!r} and {field} is {queue!r}: Kueue and the gang "
+            "scheduler would both have to admit it; leave one of them out"
         )
+
+
+def _gang_queues(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield where in a spec a gang scheduler's queue is named, and the queue: in the run policy, or by its pods."""
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _gang_queues(each, f"{path}[{index}]")
+    for key, each in value.items() if isinstance(value, dict) else ():
+        if key == "schedulingPolicy" and part_of(value, key).get("queue"):
+            yield f"{path}.{key}.queue", each["queue"]
+        elif key == "annotations" and isinstance(each, dict):
+            yield from ((f"{path}.{key}[{name!r}]", each[name]) for name in _GANG_QUEUES if each.get(name))
+        else:
+            yield from _gang_queues(each, f"{path}.{key}")
 
 
 def with_env_in_replicas(manifest: Manifest, replicas: Replicas, env: Mapping[str, str]) -> Manifest:

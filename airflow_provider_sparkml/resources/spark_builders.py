@@ -21,7 +21,7 @@ from airflow_provider_sparkml.resources.spark_placement import (
     colocated,
     guaranteed,
 )
-from airflow_provider_sparkml.resources.spark_volumes import Volume
+from airflow_provider_sparkml.resources.spark_volumes import Volume, volumes_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +353,7 @@ class SparkApplication:
                 "hadoopConf": self.hadoop_conf,
                 "deps": self.dependencies.to_spec() if self.dependencies else {},
                 "dynamicAllocation": self.dynamic_allocation.to_spec() if self.dynamic_allocation else {},
-                "volumes": _distinct([volume.to_volume() for volume in self.volumes]),
+                "volumes": volumes_of(self.volumes),
                 "imagePullPolicy": self.image_pull_policy,
                 "imagePullSecrets": list(self.image_pull_secrets),
                 "nodeSelector": self.node_selector,
@@ -377,11 +377,6 @@ class SparkApplication:
         if mounts:
             spec["volumeMounts"] = [*spec.get("volumeMounts", []), *mounts]
         return spec
-
-
-def _distinct(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each item once: a volume may be mounted in several places."""
-    return [item for index, item in enumerate(items) if item not in items[:index]]
 
 
 __all__ = [

@@ -17,7 +17,7 @@ from airflow_provider_sparkml.resources.pod_secrets import secret_env, secret_en
 from airflow_provider_sparkml.resources.spark import DRIVER_CONTAINER
 from airflow_provider_sparkml.resources.spark_builders import Driver, DynamicAllocation, Executor
 from airflow_provider_sparkml.resources.spark_properties import allocation_properties, role_properties
-from airflow_provider_sparkml.resources.spark_volumes import Volume
+from airflow_provider_sparkml.resources.spark_volumes import Volume, volumes_of
 from airflow_provider_sparkml.resources.training import QUEUE_LABEL
 
 RPC_PORT = 7078
@@ -157,7 +157,6 @@ class SparkClientPod:
         if driver.pod_name:
             raise InvalidManifestError(f"driver.pod_name is {driver.pod_name!r}: the task names the pod; set `name`")
         spec: dict[str, Any] = {"restartPolicy": "Never", "containers": [self._container()]}
-        volumes = [volume.to_volume() for volume in self._volumes()]
         spec |= present(
             {
                 "serviceAccountName": driver.service_account,
@@ -166,8 +165,7 @@ class SparkClientPod:
                 "affinity": driver.affinity,
                 "priorityClassName": driver.priority_class,
                 "imagePullSecrets": [{"name": name} for name in self.image_pull_secrets],
-                # A volume may be mounted in several places.
-                "volumes": [each for index, each in enumerate(volumes) if each not in volumes[:index]],
+                "volumes": volumes_of(self._volumes()),
             }
         )
         return spec | dict(driver.extra) | dict(self.extra)

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import Manifest, merge_env
-from airflow_provider_sparkml.resources.fields import integer, is_whole, items, mapping, refuse
+from airflow_provider_sparkml.resources.fields import integer, is_whole, items, mapping, number, refuse
 from airflow_provider_sparkml.resources.manifests import load_manifest
 from airflow_provider_sparkml.resources.spark_normalize import normalize
 
@@ -213,10 +213,11 @@ def _faults(spec: Mapping[str, Any], processes: int, *, use_gpu: bool, horovod: 
         )
     if str(conf.get("spark.dynamicAllocation.enabled")).lower() == "true":
         yield "spec.sparkConf['spark.dynamicAllocation.enabled'] is 'true': leave it out, as all must run at once"
-    if not horovod and conf.get("spark.ssl.enabled") == "true" and conf.get(_IGNORE_SSL) != "true":
+    encrypted, ignored = (str(conf.get(name)).lower() == "true" for name in ("spark.ssl.enabled", _IGNORE_SSL))
+    if not horovod and encrypted and not ignored:
         yield (
-            "spec.sparkConf['spark.ssl.enabled'] is 'true', which TorchDistributor refuses: set "
-            f"{_IGNORE_SSL} to 'true' if its own traffic may go unencrypted"
+            f"spec.sparkConf['spark.ssl.enabled'] is {conf['spark.ssl.enabled']!r}, which TorchDistributor refuses: "
+            f"set {_IGNORE_SSL} to 'true' if its own traffic may go unencrypted"
         )
     executor = mapping(spec.get("executor"), "spec.executor")
     numbers = {
@@ -224,15 +225,25 @@ def _faults(spec: Mapping[str, Any], processes: int, *, use_gpu: bool, horovod: 
         "spec.executor.cores": executor.get("cores", integer(conf.get("spark.executor.cores", "1"))),
         f"spec.sparkConf[{_CPUS!r}]": integer(conf.get(_CPUS, "1")),
     }
-    if use_gpu:
-        numbers |= {f"spec.sparkConf[{name!r}]": integer(conf.get(name)) for name in (_EXECUTOR_GPUS, _TASK_GPUS)}
+    # Spark gives each task its GPUs, whether the program asks for them or not.
+    if uses_gpus := use_gpu or conf.get(_TASK_GPUS) is not None:
+        numbers[f"spec.sparkConf[{_EXECUTOR_GPUS!r}]"] = integer(conf.get(_EXECUTOR_GPUS))
     for field, value in numbers.items():
         if not is_whole(value) or value < 1:
             yield f"{field} is {value!r}: to see whether all processes find room it must be a whole number, at least 1"
     instances, cores, cpus, *gpus = numbers.values()
-    each = min([cores // cpus, *([gpus[0] // gpus[1]] if use_gpu else [])])
+    each, per_task = cores // cpus, f"{_CPUS}={cpus}"
+    if uses_gpus:
+        amount = number(conf.get(_TASK_GPUS))
+        if not isinstance(amount, (int, float)) or not (0 < amount <= 0.5 or (is_whole(amount) and amount >= 1)):
+            yield (
+                f"spec.sparkConf[{_TASK_GPUS!r}] is {conf.get(_TASK_GPUS)!r}: to see whether all processes find room "
+                "it must be a whole number, at least 1, or at most 0.5"
+            )
+        # ResourceUtils.scala: of a part of a GPU, as many tasks share one as fit whole.
+        each = min(each, gpus[0] * int(1 / amount) if amount < 1 else gpus[0] // amount)
+        per_task += f", {_TASK_GPUS}={amount}"
     if instances * each < processes:
-        per_task = f"{_CPUS}={cpus}" + (f", {_TASK_GPUS}={gpus[1]}" if use_gpu else "")
         yield (
             f"num_processes is {processes}, but there is room for {instances * each} at once ({instances} executors, "
             f"{cores} cores each, {per_task}): raise executor instances or cores, or lower num_processes"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from airflow_provider_sparkml.exceptions import InvalidManifestError
 from airflow_provider_sparkml.resources.base import plain, present
 
 
@@ -67,4 +68,20 @@ class Volume:
         return mount | present({"readOnly": self.read_only, "subPath": self.sub_path})
 
 
-__all__ = ["Volume"]
+def volumes_of(volumes: Iterable[Volume]) -> list[dict[str, Any]]:
+    """Return the ``volumes`` of a pod, each once: it may be mounted in several places.
+
+    :raises InvalidManifestError: two that differ have one name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for volume in volumes:
+        one = volume.to_volume()
+        if found.setdefault(volume.name, one) != one:
+            raise InvalidManifestError(
+                f"volumes has two by the name of {volume.name!r}, {found[volume.name]} and {one}: give one of them "
+                "another name="
+            )
+    return list(found.values())
+
+
+__all__ = ["Volume", "volumes_of"]

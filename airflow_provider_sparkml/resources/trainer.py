@@ -16,6 +16,7 @@ from airflow_provider_sparkml.resources.base import (
     ApiResource,
     LogSource,
     Manifest,
+    Phase,
     Resource,
     Verdict,
     present,
@@ -34,7 +35,8 @@ from airflow_provider_sparkml.resources.fields import (
     refuse,
 )
 from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_volumes
-from airflow_provider_sparkml.resources.replicas import add_env_to, normalize_container
+from airflow_provider_sparkml.resources.replicas import add_env_to, normalize_container, queue_faults
+from airflow_provider_sparkml.resources.spark_volumes import volumes_of
 from airflow_provider_sparkml.resources.training import Volume, env_entries, manifest_of, metadata_of
 
 API = ApiResource("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob")
@@ -128,7 +130,7 @@ class PodOverrides:
         mounts = [volume.to_mount() for volume in self.volumes]
         pod = present(
             {
-                "volumes": [volume.to_volume() for volume in self.volumes],
+                "volumes": volumes_of(self.volumes),
                 "containers": [{"name": NODE, "volumeMounts": mounts}] if mounts else [],
                 "nodeSelector": self.node_selector,
                 "tolerations": list(self.tolerations),
@@ -218,7 +220,7 @@ class TrainJob:
         given = {"dataset": self.dataset, "model": self.model}
         mounted = secret_volumes(self.trainer.secrets)
         pods = replace(self.pods or PodOverrides(), volumes=[*(self.pods.volumes if self.pods else ()), *mounted])
-        own_patch = [pods.to_patch()] if self.pods or mounted else []
+        own_patch = [pods.to_patch()] if pods != PodOverrides(jobs=pods.jobs, volumes=[]) else []
         spec = {"runtimeRef": {"name": self.runtime, "kind": self.runtime_kind}} | present(
             {
                 "trainer": self.trainer.to_spec(),
@@ -236,16 +238,26 @@ def read(obj: Manifest) -> Verdict:
     """Return the verdict of a TrainJob.
 
     It has no condition that says it runs: it does as soon as one of its JobSet's jobs is ready, that is, all pods of
-    that job are. A job that was ready once and is not so now still has its ``trainerStatus``, where there is one; that
-    of before a queue took the job back tells nothing.
+    that job are; an initializer is one of them. Once that has succeeded, it starts up without a clock, since its status
+    does not say when that was. A job that was ready once and is not so now still has its ``trainerStatus``, where there
+    is one; that of before a queue took the job back tells nothing.
     """
     status = obj.get("status") or {}
     jobs = status.get("jobsStatus") or []
     reported, resumed = status.get("trainerStatus") or {}, changed_at(conditions_of(obj), "Suspended")
-    running = (bool(reported) and str(reported.get("lastUpdatedTime") or resumed) >= resumed) or any(
-        each.get("ready") or each.get("succeeded") or each.get("failed") for each in jobs
+    trains = (bool(reported) and str(reported.get("lastUpdatedTime") or resumed) >= resumed) or any(
+        each.get("ready") or each.get("succeeded") or each.get("failed") for each in jobs if not _initializes(each)
     )
-    return read_conditions(obj, succeeded="Complete", running=running, progress=_progress(status))
+    loading = [str(each["name"]) for each in jobs if _initializes(each) and (each.get("ready") or each.get("failed"))]
+    progress = _progress(status) if trains else f"{', '.join(loading)} first"
+    verdict = read_conditions(obj, succeeded="Complete", running=trains or bool(loading), progress=progress)
+    loaded = any(_initializes(each) and each.get("succeeded") for each in jobs)
+    return replace(verdict, pending_since="") if verdict.phase is Phase.PENDING and loaded else verdict
+
+
+def _initializes(job: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``status.jobsStatus`` is an initializer's."""
+    return job.get("name") in _INITIALIZERS
 
 
 def _progress(status: Mapping[str, Any]) -> str:
@@ -309,6 +321,7 @@ def _faults(manifest: Manifest) -> Iterator[str]:
         managers.append(manager)
     nodes = trainer.get("numNodes") or 1
     yield from name_faults(manifest, f"-{NODE}-0-{nodes - 1}")
+    yield from queue_faults(manifest)
 
 
 def log_source(obj: Manifest) -> LogSource | None:
@@ -337,7 +350,9 @@ def with_env(manifest: Manifest, env: Mapping[str, str]) -> Manifest:
     result = copy.deepcopy(manifest)
     spec = result.get("spec")
     if isinstance(spec, dict):
-        add_env_to(spec.setdefault("trainer", {}), env)
+        if spec.get("trainer") is None:
+            spec["trainer"] = {}
+        add_env_to(spec["trainer"], env)
     return result
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import Manifest, plain, present
 from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_env, secret_env_from, secret_volumes
-from airflow_provider_sparkml.resources.spark_volumes import Volume
+from airflow_provider_sparkml.resources.spark_volumes import Volume, volumes_of
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """Label of Kueue's local queue (https://kueue.sigs.k8s.io/docs/tasks/run/)."""
@@ -144,11 +144,9 @@ class Replica:
 
         :param container: name of the pods' container.
         """
-        volumes = [volume.to_volume() for volume in self._all_volumes()]
         spec = {"containers": [self._container(container)]} | present(
             {
-                # A volume may be mounted in several places.
-                "volumes": [each for index, each in enumerate(volumes) if each not in volumes[:index]],
+                "volumes": volumes_of(self._all_volumes()),
                 "nodeSelector": self.node_selector,
                 "tolerations": list(self.tolerations),
                 "serviceAccountName": self.service_account,

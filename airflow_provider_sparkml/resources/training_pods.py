@@ -37,6 +37,7 @@ from airflow_provider_sparkml.resources.replicas import (
     add_env,
     normalize_template,
     part_of,
+    queue_faults,
     template_faults,
     ttl_faults,
 )
@@ -245,6 +246,7 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     if policy not in ("Never", "OnFailure"):
         yield f"spec.template.spec.restartPolicy is {policy!r}: set it to 'Never' or 'OnFailure'"
     yield from name_faults(manifest, f"-{(pods or 1) - 1}")
+    yield from queue_faults(manifest)
 
 
 def log_source(obj: Manifest) -> LogSource | None:

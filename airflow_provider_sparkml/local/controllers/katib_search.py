@@ -39,7 +39,11 @@ def problem(spec: Mapping[str, Any]) -> str:
             return f"unknown setting {setting['name']} for algorithm {algorithm}"
     if not spec.get("parameters"):
         return "spec.parameters must be specified"
-    return _grid_problem(spec) if algorithm == "grid" else ""
+    try:
+        found = _grid_problem(spec) if algorithm == "grid" else ""
+        return found or ("" if suggest(spec, 0, "") else "there is nothing to try")
+    except (ArithmeticError, LookupError, ValueError) as error:
+        return f"spec.parameters: the search space is not sound: {error!r}"
 
 
 def _grid_problem(spec: Mapping[str, Any]) -> str:

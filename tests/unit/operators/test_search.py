@@ -88,6 +88,13 @@ def test_a_trial_renders_with_its_own_parameters(dag: DAG) -> None:
         ({"direction": "maximize"}, "direction is 'maximize': set it to max or min"),
         ({"parallel_trials": 0}, "parallel_trials is 0"),
         ({"max_failed_trials": -1}, "max_failed_trials is -1"),
+        ({"parameters": None}, "parameters is None: name one parameter or more"),
+        ({"parameters": {}}, "parameters is {}: name one parameter or more"),
+        ({"parameters": ["lr"]}, r"parameters is \['lr'\]: name one"),
+        (
+            {"parameters": {"lr": [1], "depth": [2]}},
+            r"parameters has 'depth', but application has no {{ params.trial.dep",
+        ),
         ({"checkpoint_uri": "s3://b/run"}, "checkpoint_uri is 's3://b/run', the same for all trials"),
         ({"model_uri": "s3://b/run"}, r"model_uri is .*: put \{\{ ti.map_index \}\} into it"),
         ({"task_id": "x"}, "task_id is 'x': a search sets it for its trials"),
@@ -96,6 +103,21 @@ def test_a_trial_renders_with_its_own_parameters(dag: DAG) -> None:
 def test_bad_options_are_refused_when_the_dag_is_parsed(dag: DAG, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidManifestError, match=message):
         grid(**options)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"application": application("{{ params.trial.lr }} {{ params.trial['depth'] }}")},
+        {"application": application("{{ params.trial.lr }} {{ params.trial[\"depth\"] }} {{ '' }}")},
+        {"application": application("{{ params.trial | tojson }}")},
+        {"application": application("{{ params.trial.items() | list }}")},
+        {"checkpoint_uri": "/data/{{ params.trial.depth }}"},
+    ],
+    ids=str,
+)
+def test_a_parameter_may_be_used_in_many_ways(dag: DAG, where: dict[str, Any]) -> None:
+    grid(parameters={"lr": [1], "depth": [2]}, **where)
 
 
 @pytest.mark.parametrize("where", ["dag", "group", "option"])

@@ -56,6 +56,20 @@ def test_all_of_a_small_space_can_be_drawn_and_no_more() -> None:
         random_points({"c": IntUniform(1, 3)}, 4, 0)
 
 
+def test_the_last_points_of_a_space_are_found() -> None:
+    assert len(random_points({"c": IntUniform(0, 99)}, 100, 0)) == 100
+    assert len(random_points({"c": IntUniform(0, 9), "d": Choice(["x", "x", "y"])}, 20, 0)) == 20
+    with pytest.raises(InvalidManifestError, match="only 20 different combinations of c, d"):
+        random_points({"c": IntUniform(0, 9), "d": Choice(["x", "x", "y"])}, 21, 0)
+    with pytest.raises(InvalidManifestError, match="only 2 different combinations of a"):
+        random_points({"a": Uniform(0, 5e-324)}, 3, 0)
+
+
+def test_equal_values_are_no_grid() -> None:
+    with pytest.raises(InvalidManifestError, match=r"parameters\['n'\] has 2 twice, which gives equal trials"):
+        grid_points({"n": [1, 2, 2]})
+
+
 def test_bounds_may_be_templates() -> None:
     assert random_points({"a": Uniform("1", "2.5")}, 1, 0) == random_points({"a": Uniform(1, 2.5)}, 1, 0)
 

@@ -157,6 +157,25 @@ def test_a_trainjob_runs_when_its_jobs_do(counts: dict[str, int], phase: Phase) 
     assert TRAIN.resource.read(job(TRAIN, status)).phase is phase
 
 
+@pytest.mark.parametrize(
+    ("initializer", "node", "phase", "message", "since"),
+    [
+        ({"ready": 1}, {}, Phase.RUNNING, "dataset-initializer first", ""),
+        ({"failed": 1}, {}, Phase.RUNNING, "dataset-initializer first", ""),
+        ({"active": 1}, {}, Phase.PENDING, "", STARTED),
+        # Since when its nodes start up is nowhere.
+        ({"succeeded": 1}, {"active": 1}, Phase.PENDING, "", ""),
+        ({"succeeded": 1}, {"ready": 1}, Phase.RUNNING, "", ""),
+    ],
+)
+def test_a_trainjob_first_runs_its_initializers(
+    initializer: dict[str, int], node: dict[str, int], phase: Phase, message: str, since: str
+) -> None:
+    jobs = [{"name": "dataset-initializer"} | NONE | initializer, {"name": "node"} | NONE | node]
+    verdict = TRAIN.resource.read(job(TRAIN, {"jobsStatus": jobs, "startTime": STARTED}))
+    assert (verdict.phase, verdict.message, verdict.pending_since) == (phase, message, since)
+
+
 def test_a_trainjob_tells_its_progress_and_metrics() -> None:
     reported = {
         "progressPercentage": 40,
@@ -236,13 +255,19 @@ condition = st.fixed_dictionaries(
 counts = st.dictionaries(
     st.sampled_from(["ready", "active", "failed", "succeeded", "suspended"]), st.integers(0, 3), max_size=5
 )
+jobs_of_trainjobs = st.sampled_from(["node", "launcher", "model-initializer"])
 statuses = st.fixed_dictionaries(
     {},
     optional={
         "conditions": st.lists(condition, max_size=6),
         "startTime": anything,
         "completionTime": st.sampled_from([None, ENDED]),
-        "jobsStatus": st.lists(st.builds(lambda found: {"name": "node"} | found, counts), max_size=2),
+        "jobsStatus": st.lists(
+            st.builds(
+                lambda name, found: {"name": name} | found, st.sampled_from(["node", "model-initializer"]), counts
+            ),
+            max_size=2,
+        ),
         "trainerStatus": st.sampled_from([None, {}, {"progressPercentage": 5}, {"metrics": None}]),
         "currentOptimalTrial": st.sampled_from([None, {}, {"bestTrialName": "a"}]),
         "replicaStatuses": st.dictionaries(st.sampled_from(["Launcher", "Worker", "Master"]), counts, max_size=2),

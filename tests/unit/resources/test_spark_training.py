@@ -29,7 +29,9 @@ def application(instances: Any = 2, cores: Any = 2, **options: Any) -> SparkAppl
     )
 
 
-GPU = {"spark.executor.resource.gpu.amount": 1, "spark.task.resource.gpu.amount": 1}
+TASK_GPUS = "spark.task.resource.gpu.amount"
+GPU = {"spark.executor.resource.gpu.amount": 1, TASK_GPUS: 1}
+PART_OF_A_GPU = GPU | {TASK_GPUS: 0.3}
 
 
 def test_it_waits_for_all_executors_and_stays_the_callers() -> None:
@@ -64,6 +66,15 @@ def test_horovod_is_told_how_long_to_wait() -> None:
         (application(spark_conf={"spark.task.cpus": 4}), 1, {}, "room for 0 at once"),
         (application(spark_conf=GPU), 3, {"use_gpu": True}, "spark.task.resource.gpu.amount=1"),
         (application(), 2, {"use_gpu": True}, "spec.sparkConf['spark.executor.resource.gpu.amount'] is None"),
+        (
+            application(spark_conf=GPU),
+            3,
+            {},
+            "each, spark.task.cpus=1, spark.task.resource.gpu.amount=1)",
+        ),
+        (application(cores=9, spark_conf=PART_OF_A_GPU), 7, {"use_gpu": True}, "room for 6 at once"),
+        (application(spark_conf=GPU | {TASK_GPUS: "0.7"}), 1, {}, f"spec.sparkConf['{TASK_GPUS}'] is '0.7'"),
+        (application(spark_conf=GPU | {TASK_GPUS: 0}), 1, {}, f"spec.sparkConf['{TASK_GPUS}'] is '0'"),
         (application("{{ params.n }}"), 2, {}, "spec.executor.instances is '{{ params.n }}'"),
         (application(), 0, {}, "num_processes is 0: set it to a whole number"),
         (
@@ -74,6 +85,7 @@ def test_horovod_is_told_how_long_to_wait() -> None:
         ),
         (application(spark_conf={"spark.dynamicAllocation.enabled": True}), 2, {}, "leave it out"),
         (application(spark_conf={"spark.dynamicAllocation.enabled": "True"}), 2, {}, "leave it out"),
+        (application(spark_conf={"spark.ssl.enabled": "TRUE"}), 2, {}, "is 'TRUE', which TorchDistributor refuses"),
         (application(spark_conf={"spark.ssl.enabled": True}), 2, {}, "set pytorch.spark.distributor.ignoreSsl"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -101,7 +102,6 @@ FULLEST = [
         runtime_patches=[{"manager": "me", "trainingRuntimeSpec": {"template": {"metadata": {"labels": {"x": "y"}}}}}],
         suspend="true",
         active_deadline_seconds="60",
-        queue="kueue",
         **COMMON,
     ),
 ]  # fmt: skip
@@ -223,6 +223,11 @@ def test_what_templates_render_to_gets_its_type_back() -> None:
     assert volumes == ["data", "scratch", "secret-db-tls"], "a volume that is mounted twice is there once"
 
 
+def space(kind: str, **given: Any) -> dict[str, Any]:
+    """Return the search parameter as Katib has it."""
+    return {"name": "lr", "parameterType": kind, "feasibleSpace": given}
+
+
 LISTED = {"name": "lr", "parameterType": "discrete", "feasibleSpace": {"list": ["1"], "min": "0"}}
 
 
@@ -295,6 +300,8 @@ def test_a_launcher_that_waits_for_workers_is_no_part_of_their_gang() -> None:
     waits = {"launcher": ONE, "worker": TWO, "launcher_creation_policy": "WaitForWorkersReady"}
     with pytest.raises(InvalidManifestError, match="starts with 3 pods, of which the launcher is one"):
         built(MPIJob(**waits, run_policy=gang))
+    with pytest.raises(InvalidManifestError, match="starts with 3 pods, of which the launcher is one"):
+        built(MPIJob(**waits, run_policy=RunPolicy(gang=Volcano())))
     built(MPIJob(**waits, run_policy=RunPolicy(gang=Volcano(min_available=2))))
 
 
@@ -338,10 +345,70 @@ def test_words_stay_words() -> None:
     assert BY_ID["Experiment"].resource.result(obj)["parameters"] == {"zip": "007", "n": "1_0"}
 
 
-def test_two_queues_are_refused() -> None:
-    job = MPIJob(launcher=ONE, worker=TWO, queue="a", run_policy=RunPolicy(gang=Volcano(queue="b")))
-    with pytest.raises(InvalidManifestError, match="Kueue and the gang scheduler would both have to admit it"):
+@pytest.mark.parametrize(
+    ("parameter", "points"),
+    [
+        (Parameter(name="lr", type="int", min=1, max=4), 4),
+        (Parameter(name="lr", min=0.1, max=0.5, step=0.1), 5),
+        (Parameter(name="lr", type="categorical", values=["a", "b", "c"]), 3),
+    ],
+    ids=lambda value: getattr(value, "type", value),
+)
+def test_a_grid_has_no_more_trials_than_points(parameter: Parameter, points: int) -> None:
+    search = replace(SEARCH, algorithm="grid", parameters=[parameter], max_trials=points)
+    assert built(search)["spec"]["maxTrialCount"] == points
+    said = f"^spec.maxTrialCount is {points + 1}, and the grid has {points} points only: set it to {points} or less"
+    with pytest.raises(InvalidManifestError, match=said):
+        built(replace(search, max_trials=points + 1))
+
+
+def test_volumes_that_differ_have_different_names() -> None:
+    data, models = Volume.claim("data", "/data"), Volume.claim("models", "/models")
+    said = r"^volumes has two by the name of 'data', .*'data'.* and .*'models'.*: give one of them another name="
+    for job in (
+        TrainJob(pods=PodOverrides(volumes=[data, models])),
+        PyTorchJob(worker=replace(ONE, volumes=[data, models])),
+    ):
+        with pytest.raises(InvalidManifestError, match=said):
+            job.to_manifest()
+    twice = PodOverrides(volumes=[data, replace(data, mount_path="/x")])
+    (patch,) = TrainJob(pods=twice).to_manifest()["spec"]["runtimePatches"]
+    (job_,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = job_["template"]["spec"]["template"]["spec"]
+    assert (len(pod["volumes"]), len(pod["containers"][0]["volumeMounts"])) == (1, 2)
+
+
+@pytest.mark.parametrize("pods", [None, PodOverrides(), PodOverrides(jobs=["launcher"])])
+def test_nothing_changed_in_the_pods_is_no_patch(pods: PodOverrides | None) -> None:
+    assert "runtimePatches" not in TrainJob(pods=pods).to_manifest()["spec"]
+
+
+def test_the_environment_of_a_job_without_trainer() -> None:
+    kind = BY_ID["TrainJob"].resource
+    spec = {"runtimeRef": {"name": "r"}, "trainer": None}
+    assert kind.with_env({"spec": spec}, {"A": "1"})["spec"]["trainer"] == {"env": [{"name": "A", "value": "1"}]}
+
+
+QUEUE = "runPolicy.schedulingPolicy.queue"
+VOLCANO, YUNIKORN = "['scheduling.volcano.sh/queue-name']", "['yunikorn.apache.org/queue']"
+
+
+@pytest.mark.parametrize(
+    ("job", "field"),
+    [
+        (MPIJob(launcher=ONE, worker=TWO, queue="a", run_policy=RunPolicy(gang=Volcano(queue="b"))), QUEUE),
+        (MPIJob(launcher=ONE, worker=TWO, queue="a", run_policy=RunPolicy(gang=YuniKorn(queue="b"))), YUNIKORN),
+        (TrainingPods(pods=TWO, queue="a", gang=Volcano(queue="b")), f"spec.template.metadata.annotations{VOLCANO}"),
+        (TrainingPods(pods=TWO, queue="a", gang=YuniKorn(queue="b")), YUNIKORN),
+        (TrainJob(queue="a", pods=PodOverrides(volcano_queue="b")), VOLCANO),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_two_queues_are_refused(job: Any, field: str) -> None:
+    said = f"{field} is 'b': Kueue and the gang scheduler would both have to admit it"
+    with pytest.raises(InvalidManifestError, match=re.escape(said)):
         built(job)
+    built(replace(job, queue=""))
 
 
 @pytest.mark.parametrize(
@@ -388,6 +455,30 @@ def test_two_queues_are_refused() -> None:
         ("Experiment", ("spec", "parameters", 0, "parameterType"), "float", "set it to one of double, int"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "min"), "1", "exchange them"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "max"), ..., "max is None: set it to a number"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "max"), "inf", "max is 'inf': set it to a number"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "step"), "0", "set it to a number above 0"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "step"), "-1", "set it to a number above 0"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "step"), "few", "step is 'few': set it to a number"),
+        (
+            "Experiment",
+            ("spec", "parameters", 0),
+            space("int", min="1", max="2.5"),
+            "max is '2.5': set it to a whole number",
+        ),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "distribution"), "cauchy", "set it to one of unif"),
+        (
+            "Experiment",
+            ("spec", "parameters", 0),
+            space("double", min="0", max="1", distribution="logNormal"),
+            "min is '0', and distribution is 'logNormal': it must begin above 0",
+        ),
+        ("Experiment", ("spec", "trialTemplate", "trialSpec", "metadata"), {"name": "t"}, "Katib gives each trial its"),
+        (
+            "Experiment",
+            ("spec", "trialTemplate", "trialParameters"),
+            [{"name": "lr", "reference": "lr"}, {"name": "again", "reference": "lr"}],
+            "trialParameters has the reference 'lr' twice",
+        ),
         ("Experiment", ("spec", "parameters", 0, "name"), "rate", "which spec.parameters does not have (rate)"),
         ("Experiment", ("spec", "algorithm"), {"algorithmName": "grid"}, "a grid over doubles needs it"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "list"), ["1"], "set that to 'discrete' or"),

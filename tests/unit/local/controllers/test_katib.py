@@ -72,6 +72,11 @@ def test_random_parameters_stay_within_their_bounds_and_repeat(distribution: str
         (spec("grid", parameter("x", "double", min="1", max="2")), "Param x step is nil"),
         (spec("grid", parameter("x", "int", min="1", max="2"), maxTrialCount=3), "all possible search combinations: 2"),
         (spec("grid", parameter("x", "int", min="1", max="2"), maxTrialCount=2), ""),
+        (spec("grid", parameter("x", "double", min="1", max="2", step="0")), "the search space is not sound"),
+        (spec("grid", parameter("x", "double", min="2", max="1", step="1")), "there is nothing to try"),
+        (spec("random", parameter("x", "double", min="0", max="1", distribution="logUniform")), "is not sound"),
+        (spec("random", parameter("x", "double", min="low", max="1")), "is not sound"),
+        (spec("random", parameter("x", "discrete")), "is not sound"),
     ],
 )
 def test_what_an_algorithm_refuses(wanted: dict[str, Any], expected: str) -> None:
