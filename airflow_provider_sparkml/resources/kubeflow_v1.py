@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 from airflow_provider_sparkml.resources.base import ApiResource, LogSource, Manifest, Resource, Verdict, register
 from airflow_provider_sparkml.resources.conditions import read_conditions
-from airflow_provider_sparkml.resources.fields import refuse
+from airflow_provider_sparkml.resources.fields import convert, integer, mapping, number_faults, refuse
 from airflow_provider_sparkml.resources.replicas import (
     Replicas,
     normalized,
+    part_of,
     pod_selector,
     rank_of,
     replica_faults,
@@ -177,6 +178,13 @@ def _faults(layout: Replicas, manifest: Manifest) -> Iterator[str]:
         yield f"spec.{layout.field} has {' and '.join(specs)} only, so that it never succeeds: add a Worker or a Chief"
     if spec.get("elasticPolicy") and "Worker" not in specs:
         yield f"spec.elasticPolicy is {spec['elasticPolicy']!r}, but spec.{layout.field}.Worker is missing: add it"
+    elastic = mapping(spec.get("elasticPolicy"), "spec.elasticPolicy")
+    yield from number_faults(elastic, {"minReplicas": 1, "maxReplicas": 1}, "spec.elasticPolicy")
+    least, most = elastic.get("minReplicas"), elastic.get("maxReplicas")
+    if least is not None and most is not None and least > most:
+        yield f"spec.elasticPolicy.minReplicas is {least}, more than maxReplicas, {most}: exchange them"
+    if spec.get("successPolicy") not in (None, "", "AllWorkers"):
+        yield f"spec.successPolicy is {spec['successPolicy']!r}: set it to 'AllWorkers', or leave it out"
     if spec.get("nprocPerNode") and (spec.get("elasticPolicy") or {}).get("nProcPerNode"):
         yield "spec.nprocPerNode and spec.elasticPolicy.nProcPerNode are both set: leave out the latter"
 
@@ -204,7 +212,7 @@ def _resource(kind: str, layout: Replicas, log_source: Callable[[Replicas, Manif
         Resource(
             api=api,
             read=read,
-            normalize=partial(normalized, replicas=layout, integers=("slotsPerWorker",)),
+            normalize=partial(_normalize, layout),
             check=partial(_check, layout),
             log_source=partial(log_source, layout),
             pod_selector=pod_selector,
@@ -214,6 +222,14 @@ def _resource(kind: str, layout: Replicas, log_source: Callable[[Replicas, Manif
             with_env=partial(_with_env, layout),
         )
     )
+
+
+def _normalize(layout: Replicas, manifest: Manifest) -> Manifest:
+    """Return a copy in the types that the CRD asks for."""
+    result = normalized(manifest, layout, ("slotsPerWorker",))
+    numbers = ("minReplicas", "maxReplicas", "maxRestarts", "nProcPerNode")
+    convert(part_of(result, "spec", "elasticPolicy"), numbers, integer)
+    return result
 
 
 def _with_env(layout: Replicas, manifest: Manifest, env: Mapping[str, str]) -> Manifest:

@@ -150,11 +150,24 @@ def template_faults(template: Any, field: str, container: str = "") -> Iterator[
         for part in ("command", "args"):
             if isinstance(one.get(part), str):
                 yield f"{where}.{part} is {one[part]!r}: it must be a list, such as ['python', 'train.py']"
+        yield from _device_faults(mapping(one.get("resources"), f"{where}.resources"), f"{where}.resources")
     if container and container not in names:
         yield (
             f"{field}.spec.containers[0].name is {names[0] if names else None!r}: the operator looks for the "
             f"container {container!r}; name it so"
         )
+
+
+def _device_faults(resources: Mapping[str, Any], field: str) -> Iterator[str]:
+    """Yield numbers of devices, such as GPUs, that no node has: pods would be refused, which an event only tells.
+
+    https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources
+    """
+    for part in ("requests", "limits"):
+        for name, value in mapping(resources.get(part), f"{field}.{part}").items():
+            amount = integer(value)
+            if "/" in str(name) and (not is_whole(amount) or amount < 0):
+                yield f"{field}.{part}[{name!r}] is {value!r}: set it to a whole number, at least 0"
 
 
 def run_policy_faults(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -76,7 +76,7 @@ FULLEST = [
     ),
     horovod_job("i:1", ["python", "t.py"], workers=3, min_workers=2, max_workers=4, slots_per_worker=2, worker=FULL),
     PyTorchJob(
-        master=ONE, worker=FULL, nproc_per_node=2, elastic={"minReplicas": 1, "maxReplicas": 3}, run_policy=POLICY,
+        master=ONE, worker=FULL, nproc_per_node=2, elastic={"minReplicas": 1, "maxReplicas": "3"}, run_policy=POLICY,
         **COMMON,
     ),
     TFJob(
@@ -362,6 +362,17 @@ def test_a_grid_has_no_more_trials_than_points(parameter: Parameter, points: int
         built(replace(search, max_trials=points + 1))
 
 
+@pytest.mark.parametrize("gpus", [-1, 0.5, "half", "1.5"])
+def test_gpus_are_whole(gpus: Any) -> None:
+    one = replace(ONE, gpus=gpus)
+    for job in (PyTorchJob(worker=one), TrainingPods(pods=one), MPIJob(launcher=ONE, worker=one)):
+        with pytest.raises(
+            InvalidManifestError, match=rf"\['nvidia.com/gpu'\] is '?{gpus}'?: set it to a whole number"
+        ):
+            built(job)
+    built(PyTorchJob(worker=replace(ONE, gpus="2")))
+
+
 def test_volumes_that_differ_have_different_names() -> None:
     data, models = Volume.claim("data", "/data"), Volume.claim("models", "/models")
     said = r"^volumes has two by the name of 'data', .*'data'.* and .*'models'.*: give one of them another name="
@@ -433,6 +444,9 @@ def test_two_queues_are_refused(job: Any, field: str) -> None:
             "has PS only, so that it never succeeds",
         ),
         ("PyTorchJob", ("spec", "pytorchReplicaSpecs", "Master", "restartPolicy"), "Always", "would never end"),
+        ("PyTorchJob", ("spec", "elasticPolicy"), {"minReplicas": 3, "maxReplicas": 2}, "more than maxReplicas, 2"),
+        ("PyTorchJob", ("spec", "elasticPolicy"), {"minReplicas": 0}, "spec.elasticPolicy.minReplicas is 0"),
+        ("TFJob", ("spec", "successPolicy"), "All", "set it to 'AllWorkers', or leave it out"),
         ("TrainJob", ("spec", "runtimeRef", "name"), "", "such as 'torch-distributed'"),
         ("TrainJob", ("spec", "runtimeRef", "kind"), "Runtime", "set it to 'ClusterTrainingRuntime' or"),
         ("TrainJob", ("spec", "trainer", "numNodes"), 0, "spec.trainer.numNodes is 0"),
