@@ -29,7 +29,7 @@ test: lint images ## lint, then every test (some 11 minutes, on 2 cores)
 
 test-training: env images ## distributed training with real PyTorch and Horovod (10 minutes, and 8 to build them once)
 	sparkml images build torch horovod
-	pytest -m training tests/system/test_training.py tests/system/test_torch_distributor.py
+	pytest -m training tests/system/test_training.py tests/system/test_ranks_in_spark.py
 
 demo: env ## from nothing to a served model; KEEP=1 leaves everything up
 	python -m demo

@@ -1,8 +1,9 @@
-"""PyTorch inside a SparkApplication: TorchDistributor's ranks in the tasks of a barrier stage, by genuine Spark."""
+"""Ranks inside a SparkApplication, by genuine Spark: TorchDistributor's in a barrier stage, and horovod.spark's."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,11 +28,16 @@ pytestmark = [pytest.mark.training, pytest.mark.spark, pytest.mark.timeout(900)]
 
 LOG = logging.getLogger(__name__)
 SPARKML = Path(sys.executable).with_name("sparkml")
-IMAGES = f"--images={Path(__file__).parent / 'images'}"
-PROGRAM = """
+ROOT = Path(__file__).parents[2]
+TELL = """
 import json, os
-from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps(run()))
+spark.stop()
+"""
+TORCH = """
+from pyspark.ml.torch.distributor import TorchDistributor
 
 def train():
     import torch
@@ -43,35 +49,51 @@ def train():
     dist.destroy_process_group()
     return told
 
-spark = SparkSession.builder.getOrCreate()
-told = TorchDistributor(num_processes=2, local_mode=False, use_gpu=False).run(train)
-open(os.environ["SPARKML_RESULT_PATH"], "w").write(json.dumps(told))
-spark.stop()
+def run():
+    return TorchDistributor(num_processes=2, local_mode=False, use_gpu=False).run(train)
+"""
+HOROVOD = """
+def train():
+    import horovod.torch as hvd
+    import torch
+    hvd.init()
+    total = hvd.allreduce(torch.ones(2) * (hvd.rank() + 1), op=hvd.Sum)
+    return {"ranks": hvd.size(), "sum": total.tolist()}
+
+def run():
+    import horovod.spark
+    return horovod.spark.run(train, num_proc=2, use_gloo=True)[0]
 """
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Path]:
-    """A local cluster that has an image of Spark and PyTorch; its state."""
-    subprocess.run([SPARKML, "images", "build", "spark-torch", IMAGES], check=True, timeout=800)
-    state = f"--state-dir={tmp_path}"
-    subprocess.run([SPARKML, "cluster", "up", "--detach", state, IMAGES], check=True, timeout=60)
-    yield tmp_path
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A local cluster that has an image of Spark, PyTorch and Horovod; its state."""
+    images = tmp_path_factory.mktemp("images") / "images"
+    shutil.copytree(Path(__file__).parent / "images", images)
+    shutil.copytree(ROOT / "images/horovod/rootfs/opt/horovod", images / "spark-ranks/rootfs/opt/horovod")
+    subprocess.run([SPARKML, "images", "build", "spark-ranks", f"--images={images}"], check=True, timeout=800)
+    place = tmp_path_factory.mktemp("cluster")
+    state = f"--state-dir={place}"
+    subprocess.run([SPARKML, "cluster", "up", "--detach", state, f"--images={images}"], check=True, timeout=60)
+    yield place
     subprocess.run([SPARKML, "cluster", "down", state], check=True, timeout=60)
 
 
-async def test_two_ranks_in_two_executors(cluster: Path) -> None:
+@pytest.mark.parametrize("framework", ["torch", "horovod"])
+async def test_two_ranks_in_two_executors(cluster: Path, framework: str) -> None:
+    program = {"torch": TORCH, "horovod": HOROVOD}[framework] + TELL
     application = SparkApplication(
-        image="spark-torch:1",
+        image="spark-ranks:1",
         main_application_file="local:///programs/train.py",
         driver=Driver(memory="512m", service_account="spark"),
         executor=Executor(instances=2, memory="512m"),
-        volumes=[Volume.config_map("programs", "/programs", roles=["driver"])],
+        volumes=[Volume.config_map(framework, "/programs", roles=["driver"])],
     )
-    job = barrier_job(application, 2, start_timeout=300)
-    identity = TaskIdentity("test", "d", "torch", "r", -1, 1, 0)
+    job = barrier_job(application, 2, start_timeout=300, horovod=framework == "horovod")
+    identity = TaskIdentity("test", "d", framework, "r", -1, 1, 0)
     async with KubernetesClient(kubeconfig_file(cluster / "kubeconfig")) as admin:
-        await admin.create(CONFIG_MAP, {"metadata": {"name": "programs"}, "data": {"train.py": PROGRAM}}, "default")
+        await admin.create(CONFIG_MAP, {"metadata": {"name": framework}, "data": {"train.py": program}}, "default")
     async with KubernetesClient(kubeconfig_file(cluster / "airflow-kubeconfig")) as airflow:
         hub = WatchHub(airflow)
         try:
