@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from types import FrameType
 from typing import Any
@@ -30,6 +31,7 @@ def main(command: list[str]) -> int:
     """Run the command once all ranks are there, and return its exit code."""
     if not command:
         sys.exit("usage: horovod_rank PROGRAM ARGUMENT...")
+    _on_signals(_end)  # the first process of a pod would ignore them
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     until = time.monotonic() + float(os.environ.get("HOROVOD_START_TIMEOUT") or 600)
     address = _address(os.environ["MASTER_ADDR"], until)
@@ -130,10 +132,20 @@ def _run(command: list[str], env: dict[str, str]) -> int:
         def hand_on(number: int, frame: FrameType | None) -> None:
             process.send_signal(number)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, hand_on)
+        _on_signals(hand_on)
         code = process.wait()
+        _on_signals(_end)
     return code if code >= 0 else 128 - code
+
+
+def _on_signals(do: Callable[[int, FrameType | None], None]) -> None:
+    """Set what happens when the pod is to end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, do)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _tell_done(address: str, port: int, rank: int) -> None:

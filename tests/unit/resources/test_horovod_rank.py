@@ -72,13 +72,16 @@ class Store(BaseHTTPRequestHandler):
     """Horovod's rendezvous store as a rank sees it; it lets ranks go the second time that they ask."""
 
     said: list[str]
+    deaf: bool
+    asked: threading.Event
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self._tell(200)
 
     def do_GET(self) -> None:
-        self._tell(200 if self.requestline in "\n".join(self.said) else 404)
+        self.asked.set()
+        self._tell(200 if self.requestline in self.said and not self.deaf else 404)
 
     def _tell(self, status: int) -> None:
         self.said.append(self.requestline)
@@ -92,7 +95,7 @@ class Store(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def store() -> Iterator[HTTPServer]:
-    Store.said = []
+    Store.said, Store.deaf, Store.asked = [], False, threading.Event()
     with HTTPServer(("127.0.0.1", 0), Store) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -125,6 +128,15 @@ def test_a_rank_waits_for_rank_0s_word_and_says_when_it_is_done(store: HTTPServe
 def test_a_signals_exit_code_is_a_shells(store: HTTPServer) -> None:
     ended = run(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)", port=store.server_port)
     assert ended.returncode == 137
+
+
+def test_a_rank_that_waits_can_be_ended(store: HTTPServer) -> None:
+    Store.deaf = True
+    given = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.server_port)}
+    with subprocess.Popen([sys.executable, "-c", program(), "true"], env=given) as rank:
+        Store.asked.wait(30)
+        rank.terminate()
+        assert rank.wait(30) == 143
 
 
 def test_rank_0_that_never_comes(store: HTTPServer) -> None:
