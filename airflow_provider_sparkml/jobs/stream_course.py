@@ -70,14 +70,18 @@ async def tend(
         if obj is None or record is None:
             return Outcome(ref, Verdict(Phase.UNKNOWN), deleted=True)
         is_wanted = (record.following or record.current).hash == plan.version
-        is_back = record.following is None and (record.failed or {}).get("hash") == plan.version
+        is_back = _was_rolled_back(record, plan.version)
         if not is_wanted and not is_back:
             return Outcome(ref, Verdict(Phase.FAILED, reason=_CHANGED, message="another task has changed it"))
         outcome = await (course.replace(record) if record.following else course.start(record))
-        if outcome is not None and is_back and not is_wanted and outcome.verdict.reason != _CHANGED:
+        if outcome is None:
+            continue
+        is_changed = outcome.verdict.reason == _CHANGED
+        if is_changed and not is_back and await course.was_rolled_back():
+            continue  # by another task, which waits for the same version
+        if is_back and not is_wanted and not is_changed:
             return replace(outcome, verdict=replace(outcome.verdict, reason=_ROLLED_BACK))
-        if outcome is not None:
-            return outcome
+        return outcome
 
 
 async def until_stopped(
@@ -239,6 +243,12 @@ class _Course:
             return outcome
         return await self._roll_back(record, outcome)
 
+    async def was_rolled_back(self) -> bool:
+        """Whether the version that is wanted was tried, and the one before it is in force again."""
+        obj = await reread(self.client, self.resource, self.ref)
+        record = None if obj is None else Record.of(obj)
+        return record is not None and _was_rolled_back(record, self.plan.version)
+
     async def _roll_back(self, record: Record, outcome: Outcome) -> Outcome | None:
         obj = await reread(self.client, self.resource, self.ref)
         if obj is None:
@@ -268,6 +278,11 @@ class _Course:
 
     def _is_past(self, until: float | None) -> bool:
         return until is not None and time.time() >= until
+
+
+def _was_rolled_back(record: Record, version: str) -> bool:
+    """Whether a version was tried, and the one before it is in force again."""
+    return record.following is None and (record.failed or {}).get("hash") == version
 
 
 def _no_log(obj: Manifest) -> None:

@@ -494,12 +494,13 @@ async def test_an_upgrade_that_somebody_calls_off_is_no_success(stream):
         await stream.conclude(await ended(task), "chain-2")
 
 
-async def test_whoever_waits_for_the_same_upgrade_hears_that_it_was_rolled_back(stream):
+@pytest.mark.parametrize("seconds", [(0.3, 0.3), (0.3, 20), (20, 0.3)], ids=str)
+async def test_whoever_waits_for_the_same_upgrade_hears_that_it_was_rolled_back(stream, seconds):
     await stream.healthy()
     await stream.operator.write(NAME, "COMPLETED", submissionID="s1")
     await stream.ensure("2", by="chain-2")
     await stream.ensure("2", by="chain-3")
-    tasks = [stream.tend(Plan(startup_seconds=0.3, min_uptime=0.05)) for _ in range(2)]
+    tasks = [stream.tend(Plan(startup_seconds=each, min_uptime=0.05)) for each in seconds]
     await stream.until_start(3)
     await stream.runs("s3")
     for by, task in zip(("chain-2", "chain-3"), tasks, strict=True):
