@@ -238,10 +238,9 @@ def _rank(evidence: Evidence) -> Cause | None:
         return None
     subject = f"Rank {blame.rank} (told by {evidence.role})"
     if blame.is_lost:
-        advice = "A signal ended it (for want of memory?), or its pod or node went away. A retry may fare better."
-        return Cause(
-            ContainerKilledError, f"{subject} was killed, or lost with its pod (exit code {blame.code})", advice
-        )
+        advice = "Its pod or its node went away, or sshd in it was killed. A retry may fare better."
+        summary = f"{subject} was lost with its pod (ssh ended with exit code {blame.code})"
+        return Cause(ContainerKilledError, summary, advice)
     if blame.code == _ABORTED and error_line(blame.log)[0]:
         # An exception that leaves a process group behind it ends the process by SIGABRT.
         return _application_cause(subject, blame.code, blame.log)

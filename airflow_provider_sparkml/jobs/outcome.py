@@ -25,13 +25,13 @@ def epoch(timestamp: str) -> float | None:
 class Deadlines:
     """When a wait gives up. Wall-clock times, so that a restart of the waiting process resets nothing.
 
-    :param queue_until: epoch seconds until which the job may be QUEUED.
+    :param queue_seconds: how long the job may be QUEUED, counted from ``Verdict.queued_since``.
     :param startup_seconds: how long the job may be PENDING, counted from ``Verdict.pending_since``.
     :param startup_until: epoch seconds until which it may be PENDING, where its object does not say since when it is.
     :param execute_until: epoch seconds after which the job is not wanted any more, whatever its phase.
     """
 
-    queue_until: float | None = None
+    queue_seconds: float | None = None
     startup_seconds: float | None = None
     startup_until: float | None = None
     execute_until: float | None = None
@@ -44,8 +44,9 @@ class Deadlines:
         found: list[tuple[float, Expired]] = []
         if self.execute_until is not None:
             found.append((self.execute_until, "execution"))
-        if verdict.phase is Phase.QUEUED and self.queue_until is not None:
-            found.append((self.queue_until, "queue"))
+        queued = epoch(verdict.queued_since)
+        if verdict.phase is Phase.QUEUED and self.queue_seconds is not None and queued is not None:
+            found.append((queued + self.queue_seconds, "queue"))
         since = epoch(verdict.pending_since)
         if verdict.phase is Phase.PENDING and self.startup_seconds is not None and since is not None:
             found.append((since + self.startup_seconds, "startup"))

@@ -14,8 +14,13 @@ _SIGABRT_EXIT, _SIGTERM_EXIT, _SSH_EXIT = 134, 143, 255
 # What a rank says that lost another one: Gloo, NCCL, torch.distributed, Horovod, MPI.
 _COLLATERAL = re.compile(
     r"[Cc]onnection (was )?(reset|closed|refused)|[Bb]roken pipe|Socket closed|HorovodInternalError|"
-    r"DistNetworkError|DistStoreError|DistBackendError|Rendezvous\w*Error|remote process has terminated|"
+    r"Horovod has been shut down|remote process has terminated|"
+    r"DistNetworkError|DistStoreError|DistBackendError|Rendezvous\w*Error|"
     r"Timed out waiting .* for (recv|send)|caught collective operation timeout|[Cc]ollective ops is aborted"
+)
+_SSH_LOST = re.compile(
+    r"Connection to \S+ closed by remote host|[Cc]onnection (timed out|reset|closed|refused)|Broken pipe|"
+    r"No route to host|Could not resolve hostname|Timeout, server \S+ not responding"
 )
 # A launcher's word for the rank that ended its job: horovodrun's, mpirun's, mpirun's after a signal.
 _BLAMED = (
@@ -95,21 +100,25 @@ class Blame:
     :param rank: its number.
     :param code: its exit code, 128 + n after signal n.
     :param log: its own lines in the launcher's log, without their prefix; all lines where none has one.
+    :param by_ssh: whether the launcher had started it by ssh, and tells the exit code of that.
     """
 
     rank: int
     code: int
     log: tuple[str, ...]
+    by_ssh: bool = False
 
     @property
     def is_lost(self) -> bool:
-        """Whether ssh lost it: its pod went away, or it was ended by a signal, which ssh tells by 255 (ssh(1))."""
-        return self.code == _SSH_EXIT and not error_line(self.log)[0]
+        """Whether ssh lost it, since its pod went away: ssh then ends with 255, and says so (ssh(1))."""
+        return self.by_ssh and self.code == _SSH_EXIT and any(map(_SSH_LOST.search, self.log))
 
 
 def blamed(log: Sequence[str]) -> Blame | None:
     """Return the rank that horovodrun, mpirun or torchrun names as the one that failed; ``None`` when none is named."""
-    found = _blamed_by_horovodrun(log) or _blamed_by_mpirun(log) or _blamed_by_hydra(log) or _blamed_by_torchrun(log)
+    if started := _blamed_by_horovodrun(log):
+        return Blame(*started, lines_of(log, started[0]), by_ssh=True)
+    found = _blamed_by_mpirun(log) or _blamed_by_hydra(log) or _blamed_by_torchrun(log)
     if found is None:
         return None
     rank, code = found

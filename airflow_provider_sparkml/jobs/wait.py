@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, ForbiddenError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
-from airflow_provider_sparkml.jobs.gangs import held_back_by, placed_at
 from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME, Admission, QueueWatch
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
 from airflow_provider_sparkml.jobs.pods import locate, resolve
 from airflow_provider_sparkml.jobs.progress import Progress
 from airflow_provider_sparkml.jobs.rounds import Rounds, rounds
+from airflow_provider_sparkml.jobs.startup import began_at, held_back_by, is_over
 from airflow_provider_sparkml.jobs.warning_events import WarningEvents
 from airflow_provider_sparkml.resources.base import (
     ApiResource,
@@ -122,9 +121,10 @@ class WatchedJob:
     """One job as one wait knows it; small, since a triggerer holds a thousand."""
 
     __slots__ = (
-        "_client", "_created", "_deadlines", "_earlier", "_events", "_events_due", "_facts", "_followed", "_gang",
-        "_hinted", "_known", "_log", "_looked", "_on_change", "_placed", "_pod", "_progress", "_queue", "_queue_name",
-        "_ran", "_refused", "_rest", "_source", "_told", "_verdict", "give_up", "ref", "resource", "rounds",
+        "_began", "_client", "_created", "_deadlines", "_earlier", "_events", "_events_due", "_facts", "_followed",
+        "_gang", "_hinted", "_known", "_log", "_look_again", "_looked", "_on_change", "_pod", "_progress", "_queue",
+        "_queue_name", "_ran", "_refused", "_rest", "_since", "_source", "_told", "_verdict", "give_up", "ref",
+        "resource", "rounds",
     )  # fmt: skip
 
     def __init__(
@@ -162,9 +162,12 @@ class WatchedJob:
         self._events: WarningEvents | None = None
         self._queue: QueueWatch | None = None
         self._refused: Admission | None = None
-        # The gang scheduler that holds its pods back, and since when it does not any more.
-        self._gang = self._placed = ""
+        # Since when this wait sees it in its phase, for objects that do not say.
+        self._since = ""
+        # What its pods have told: the gang scheduler that holds them back, and since when they could start.
+        self._gang = self._began = ""
         self._looked = False
+        self._look_again = 0.0
         self._earlier: dict[int, str] = {}
         self.give_up: Callable[[], None] = _nothing
 
@@ -191,6 +194,9 @@ class WatchedJob:
         if self._verdict.message and self._verdict.attempt:
             self._earlier[self._verdict.attempt] = self._verdict.message.splitlines()[0]
         if self._verdict.phase is not Phase.UNKNOWN:
+            if self._verdict.phase is not self._known.phase:
+                self._looked = False
+                self._since = datetime.now(UTC).isoformat()
             self._known = self._verdict
         facts, self._facts = self._facts, hash(repr(self.resource.facts(obj)))
         self._source = self.resource.log_source(obj)
@@ -216,51 +222,66 @@ class WatchedJob:
 
     def deadline(self) -> tuple[float, Expired] | None:
         """Return the deadline in force now, as epoch seconds and its name; UNKNOWN leaves the one before it running."""
-        known, deadlines = self._known, self._deadlines
-        if known.phase is Phase.PENDING and self._gang:
-            known = replace(known, phase=Phase.QUEUED)
-        elif known.phase is Phase.PENDING and (placed := epoch(self._placed)):
-            known = replace(known, pending_since=self._placed)
-            if deadlines.startup_until is not None and self._created is not None:
-                until = placed + deadlines.startup_until - self._created
-                deadlines = replace(deadlines, startup_until=max(until, deadlines.startup_until))
-        return deadlines.next(known)
+        known = self._known
+        if known.phase is Phase.PENDING:
+            known = self._queued() if self._gang else replace(known, pending_since=self._pending_since())
+        elif known.phase is Phase.QUEUED and not known.queued_since:
+            known = replace(known, queued_since=self._since)
+        return self._deadlines.next(known)
+
+    def _pending_since(self) -> str:
+        """Return the start-up clock: not before the pods could start, where they were asked; empty: it has run."""
+        since = self._known.pending_since
+        return self._began if since and (epoch(self._began) or 0.0) > (epoch(since) or 0.0) else since
+
+    def _queued(self) -> Verdict:
+        """Return the verdict on a PENDING job whose pods are held back."""
+        return replace(self._known, phase=Phase.QUEUED, queued_since=self._pending_since() or self._since)
 
     def due(self) -> float | None:
         """Return when to :meth:`settle`, as epoch seconds: at the deadline in force, and at the queue's while PENDING.
 
         Only then is it asked whether a gang scheduler holds it back, and it is in a queue after all.
         """
-        deadline, queue = self.deadline(), self._deadlines.queue_until
-        if self._looked or self._queue_name or queue is None or self._known.phase is not Phase.PENDING:
-            return None if deadline is None else deadline[0]
-        return queue if deadline is None else min(queue, deadline[0])
+        found = [self.deadline()]
+        if self._known.phase is Phase.PENDING and not self._looked and not self._queue_name:
+            found.append(self._deadlines.next(self._queued()))
+        times = [deadline[0] for deadline in found if deadline is not None]
+        return max(min(times), self._look_again) if times else None
 
     async def settle(self) -> Outcome | None:
-        """Return how the wait ends now that it is due; what a gang scheduler holds back is in its queue."""
+        """Return how the wait ends now that it is due; of a job that has not started, its pods are asked first."""
         expired = self.expired()
-        if self._verdict.phase is Phase.PENDING and (expired is None or expired.expired == "startup"):
-            await self._look_at_gang()
-            self._looked = (self._deadlines.queue_until or math.inf) <= time.time()
+        if self._known.phase is Phase.PENDING and (expired is None or expired.expired in ("startup", "queue")):
+            if not await self._look_at_pods():
+                self._look_again = time.time() + _API_AWAY_SECONDS
+                return None
+            self._looked = True
             expired = self.expired()
         if expired is not None and expired.expired and expired.verdict is self._verdict:
             phase = self._verdict.phase
             self._log.warning("%s: the %s deadline has passed while it was %s", self.ref, expired.expired, phase)
         return expired
 
-    async def _look_at_gang(self) -> None:
-        """Take note whether a gang scheduler holds the job's pods back; where that cannot be read, none does."""
+    async def _look_at_pods(self) -> bool:
+        """Take note of what the job's pods tell of its start-up; return ``False`` while the API server is away."""
         api, namespace = self.resource.api, self.ref.namespace
         try:
             obj = await self._client.get(api, self.ref.name, namespace)
             pods = (await self._client.list(POD, namespace, label_selector=self.resource.pod_selector(obj))).items
-        except ApiError:
-            return
-        before, self._gang, self._placed = self._gang, held_back_by(pods), placed_at(pods)
+        except ApiUnavailableError:
+            return False
+        except ApiError as error:
+            self._log.warning("Whether its pods have started was not seen: %s", str(error).splitlines()[0])
+            return True
+        before, self._gang, self._began = self._gang, held_back_by(pods), began_at(pods)
         if self._gang and not before:
             self._log.info("%s: its pods are in the queue of %s, so queue_timeout counts", self.ref, self._gang)
         if before and not self._gang:
             self._log.info("%s: %s has let its pods go", self.ref, before)
+        if is_over(pods):
+            self._ran, self._known = self._known.submission_id, replace(self._known, pending_since="")
+        return True
 
     def expired(self) -> Outcome | None:
         """Return the outcome if the deadline in force has passed; an end that was seen comes first."""
@@ -284,7 +305,7 @@ class WatchedJob:
         if verdict.phase is Phase.QUEUED:
             await self._visit_queue()
         if verdict.phase is Phase.PENDING and self._gang:
-            await self._look_at_gang()
+            await self._look_at_pods()
             if not self._gang:
                 self.give_up()  # another deadline is in force now
         if verdict.phase is not Phase.RUNNING:

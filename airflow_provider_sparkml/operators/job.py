@@ -46,8 +46,8 @@ class JobOperator(DeferringOperator):
     :param kubernetes_conn_id: an Airflow connection of type ``kubernetes``. Templated.
     :param deferrable: wait in the triggerer. Default: ``AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE`` if it is set, else
         ``True``.
-    :param queue_timeout: how long the job may wait for admission (suspended, Kueue; gang schedulers), counted from
-        its creation; a ``timedelta`` or seconds. ``None``: for ever.
+    :param queue_timeout: how long the job may wait for admission (suspended, Kueue; gang schedulers), each time that
+        it has to; a ``timedelta`` or seconds. ``None``: for ever.
     :param startup_timeout: how long it may then take until it runs; likewise.
     :param on_finish: what becomes of the job's object: ``delete`` it, ``delete_on_success``, or ``keep`` it.
     :param labels: labels to add to the manifest's. Templated.
@@ -186,13 +186,7 @@ class JobOperator(DeferringOperator):
 
     def deadlines(self, context: Context, submission: Submission) -> Deadlines:
         """Return when to give up."""
-        from airflow_provider_sparkml.jobs.outcome import epoch
-
-        deadlines = super().deadlines(context, submission)
-        created = epoch(submission.obj["metadata"].get("creationTimestamp", ""))
-        if self.queue_timeout is None or created is None:
-            return deadlines
-        return replace(deadlines, queue_until=created + self.queue_timeout)
+        return replace(super().deadlines(context, submission), queue_seconds=self.queue_timeout)
 
     async def conclude(self, cluster: Cluster, context: Context, outcome: Outcome) -> dict[str, Any]:
         """Return the result dict, or raise why there is none; consume and clean up."""

@@ -68,6 +68,7 @@ class Verdict:
     :param attempt: which submission of the job this is; 0 before the first.
     :param submission_id: identity of the current submission; changes on every rerun by the operator.
     :param retryable: for ``FAILED``, whether the status alone shows that the same job may succeed next time.
+    :param queued_since: RFC 3339 time since when it has been ``QUEUED``, as far as the object tells; the queue's clock.
     :param pending_since: RFC 3339 time since when the job could have been starting; the start-up clock.
     :param started_at: RFC 3339 time of the current submission, or empty.
     :param finished_at: RFC 3339 time at which the job ended, or empty.
@@ -80,6 +81,7 @@ class Verdict:
     attempt: int = 0
     submission_id: str = ""
     retryable: bool = False
+    queued_since: str = ""
     pending_since: str = ""
     started_at: str = ""
     finished_at: str = ""

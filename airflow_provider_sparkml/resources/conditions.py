@@ -72,7 +72,7 @@ def read_conditions(
             )
     if is_suspended(obj) or holds(found, "Suspended"):
         # Kueue takes a job back as it lets it in, by its suspension: an eviction is no failure.
-        return Verdict(Phase.QUEUED, state="Suspended" if "Suspended" in found else "")
+        return Verdict(Phase.QUEUED, state="Suspended" if "Suspended" in found else "", queued_since=_queued_since(obj))
     if holds(found, failed):
         # What the controller may yet take back: it goes on meanwhile.
         return Verdict(
@@ -103,6 +103,18 @@ def read_conditions(
         pending_since=resumed or started or created,
         started_at=started,
     )
+
+
+def _queued_since(obj: Manifest) -> str:
+    """Return since when a job is suspended: since its creation, or since a queue took it back.
+
+    Empty in the moment after that, until its controller has taken note.
+    """
+    found = conditions_of(obj)
+    if holds(found, "Suspended"):
+        return changed_at(found, "Suspended")
+    has_run = changed_at(found, "Suspended") or (obj.get("status") or {}).get("startTime")
+    return "" if has_run else obj["metadata"].get("creationTimestamp") or ""
 
 
 __all__ = ["Conditions", "changed_at", "conditions_of", "holds", "is_suspended", "read_conditions"]

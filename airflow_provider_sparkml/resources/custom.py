@@ -166,7 +166,15 @@ def read_by(success: Sequence[Expectation], failure: Sequence[Expectation], obj:
                     finished_at=str(met.get("lastTransitionTime") or ""),
                 )
     phase = Phase.QUEUED if _is_queued(obj) else Phase.RUNNING if obj.get("status") else Phase.PENDING
-    return Verdict(phase, state=_state(obj), pending_since=created)
+    return Verdict(phase, state=_state(obj), queued_since=_queued_since(obj), pending_since=created)
+
+
+def _queued_since(obj: Manifest) -> str:
+    """Return since when an object waits: its condition ``Suspended`` says so, or it has no status yet; else unknown."""
+    for condition in _conditions(obj):
+        if condition.get("type") == "Suspended" and condition.get("status") == "True":
+            return str(condition.get("lastTransitionTime") or "")
+    return "" if obj.get("status") else obj["metadata"].get("creationTimestamp") or ""
 
 
 def _state(obj: Manifest) -> str:

@@ -217,6 +217,13 @@ def _kind_faults(trial: Any, parameters: Mapping[str, Mapping[str, Any] | None])
                     "environment variables only"
                 )
         kind.check(normalized)
+        pods = normalized["spec"].get("completions", 1) if normalized.get("kind") == "Job" else 1
+        if pods > 1:
+            yield (
+                f"spec.trialTemplate.trialSpec.spec.completions is {pods}: pods of a trial could not find each "
+                "other, since the Service that leads to rank 0 is made by a task for its own Job; take a TrainJob or "
+                "a PyTorchJob"
+            )
     except InvalidManifestError as error:
         yield f"spec.trialTemplate.trialSpec: {error}"
 

@@ -20,6 +20,7 @@ from airflow_provider_sparkml.resources.fields import (
     text,
     texts,
 )
+from airflow_provider_sparkml.resources.quantities import parse_quantity
 from airflow_provider_sparkml.resources.training import QUEUE_LABEL
 
 JOB_NAME = "training.kubeflow.org/job-name"
@@ -150,7 +151,7 @@ def template_faults(template: Any, field: str, container: str = "") -> Iterator[
         for part in ("command", "args"):
             if isinstance(one.get(part), str):
                 yield f"{where}.{part} is {one[part]!r}: it must be a list, such as ['python', 'train.py']"
-        yield from _device_faults(mapping(one.get("resources"), f"{where}.resources"), f"{where}.resources")
+        yield from device_faults(one.get("resources"), f"{where}.resources")
     if container and container not in names:
         yield (
             f"{field}.spec.containers[0].name is {names[0] if names else None!r}: the operator looks for the "
@@ -158,15 +159,17 @@ def template_faults(template: Any, field: str, container: str = "") -> Iterator[
         )
 
 
-def _device_faults(resources: Mapping[str, Any], field: str) -> Iterator[str]:
+def device_faults(resources: Any, field: str) -> Iterator[str]:
     """Yield numbers of devices, such as GPUs, that no node has: pods would be refused, which an event only tells.
 
     https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources
     """
     for part in ("requests", "limits"):
-        for name, value in mapping(resources.get(part), f"{field}.{part}").items():
-            amount = integer(value)
-            if "/" in str(name) and (not is_whole(amount) or amount < 0):
+        for name, value in mapping(mapping(resources, field).get(part), f"{field}.{part}").items():
+            if "/" not in str(name):
+                continue
+            amount = parse_quantity(str(value).removeprefix("-"), f"{field}.{part}[{name!r}]")
+            if amount % 1 or str(value).startswith("-"):
                 yield f"{field}.{part}[{name!r}] is {value!r}: set it to a whole number, at least 0"
 
 
@@ -280,6 +283,7 @@ __all__ = [
     "add_env",
     "add_env_to",
     "containers_of",
+    "device_faults",
     "normalize_container",
     "normalize_template",
     "normalized",

@@ -86,6 +86,8 @@ def read(obj: Manifest) -> Verdict:
         attempt=int(status.get("executionAttempts") or 0),
         submission_id=status.get("submissionID") or "",
         retryable=phase is Phase.FAILED and may_succeed_next_time(message),
+        # Of one that a queue took back the status does not tell when.
+        queued_since="" if submitted or phase is not Phase.QUEUED else obj["metadata"].get("creationTimestamp") or "",
         pending_since=_pending_since(obj, state, submitted) if phase is Phase.PENDING else "",
         started_at=submitted,
         finished_at=status.get("terminationTime") or "",

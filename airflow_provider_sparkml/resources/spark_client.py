@@ -69,6 +69,7 @@ def read(obj: Manifest) -> Verdict:
         attempt=1 if ended or running is not None else 0,
         submission_id=str(metadata.get("uid") or ""),
         retryable=phase is Phase.FAILED and _may_succeed_next_time(ended),
+        queued_since=str(metadata.get("creationTimestamp") or "") if phase is Phase.QUEUED else "",
         pending_since=_pending_since(obj) if phase is Phase.PENDING else "",
         started_at=str((ended or running or {}).get("startedAt") or ""),
         finished_at=str((ended or {}).get("finishedAt") or ""),

@@ -16,7 +16,6 @@ from airflow_provider_sparkml.resources.base import (
     ApiResource,
     LogSource,
     Manifest,
-    Phase,
     Resource,
     Verdict,
     present,
@@ -35,7 +34,7 @@ from airflow_provider_sparkml.resources.fields import (
     refuse,
 )
 from airflow_provider_sparkml.resources.pod_secrets import Secret, secret_volumes
-from airflow_provider_sparkml.resources.replicas import add_env_to, normalize_container, queue_faults
+from airflow_provider_sparkml.resources.replicas import add_env_to, device_faults, normalize_container, queue_faults
 from airflow_provider_sparkml.resources.spark_volumes import volumes_of
 from airflow_provider_sparkml.resources.training import Volume, env_entries, manifest_of, metadata_of
 
@@ -238,9 +237,8 @@ def read(obj: Manifest) -> Verdict:
     """Return the verdict of a TrainJob.
 
     It has no condition that says it runs: it does as soon as one of its JobSet's jobs is ready, that is, all pods of
-    that job are; an initializer is one of them. Once that has succeeded, it starts up without a clock, since its status
-    does not say when that was. A job that was ready once and is not so now still has its ``trainerStatus``, where there
-    is one; that of before a queue took the job back tells nothing.
+    that job are; an initializer is one of them. A job that was ready once and is not so now still has its
+    ``trainerStatus``, where there is one; that of before a queue took the job back tells nothing.
     """
     status = obj.get("status") or {}
     jobs = status.get("jobsStatus") or []
@@ -250,9 +248,7 @@ def read(obj: Manifest) -> Verdict:
     )
     loading = [str(each["name"]) for each in jobs if _initializes(each) and (each.get("ready") or each.get("failed"))]
     progress = _progress(status) if trains else f"{', '.join(loading)} first"
-    verdict = read_conditions(obj, succeeded="Complete", running=trains or bool(loading), progress=progress)
-    loaded = any(_initializes(each) and each.get("succeeded") for each in jobs)
-    return replace(verdict, pending_since="") if verdict.phase is Phase.PENDING and loaded else verdict
+    return read_conditions(obj, succeeded="Complete", running=trains or bool(loading), progress=progress)
 
 
 def _initializes(job: Mapping[str, Any]) -> bool:
@@ -310,6 +306,7 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     trainer = mapping(spec.get("trainer"), "spec.trainer")
     yield from number_faults(trainer, {"numNodes": 1, "numProcPerNode": 1}, "spec.trainer")
     yield from number_faults(spec, {"activeDeadlineSeconds": 1}, "spec")
+    yield from device_faults(trainer.get("resourcesPerNode"), "spec.trainer.resourcesPerNode")
     for part in ("command", "args"):
         if isinstance(trainer.get(part), str):
             yield f"spec.trainer.{part} is {trainer[part]!r}: it must be a list, such as ['torchrun', 'train.py']"

@@ -191,8 +191,9 @@ def _label(name: str) -> dict[str, Any]:
 def read(obj: Manifest) -> Verdict:
     """Return the verdict of a Job: it runs once all its pods are ready, or one has ended."""
     status = obj.get("status") or {}
-    running = any(status.get(name) for name in ("ready", "succeeded", "failed"))
-    return read_conditions(obj, succeeded="Complete", running=running)
+    ready = status.get("ready") or 0
+    running = (ready and ready >= (status.get("active") or 0)) or status.get("succeeded") or status.get("failed")
+    return read_conditions(obj, succeeded="Complete", running=bool(running))
 
 
 def companions(obj: Manifest) -> list[tuple[ApiResource, Manifest]]:
@@ -213,6 +214,11 @@ def normalize(manifest: Manifest) -> Manifest:
     if isinstance(spec, dict):
         convert(spec, _INTEGERS, integer)
         convert(spec, ("suspend",), boolean)
+        if spec.get("completionMode") != "Indexed" and {
+            spec.get(name, 1) for name in ("completions", "parallelism")
+        } == {1}:
+            # A pod alone is rank 0, as an ordinary Job has it.
+            spec |= {"completionMode": "Indexed", "completions": 1, "parallelism": 1}
         normalize_template(spec.get("template"))
     return result
 

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -528,7 +527,7 @@ async def test_a_queue_with_room_for_one_lets_one_run_after_the_other(cluster: C
         apps[name] = await client.create(API, application.to_manifest(), NAMESPACE)
         assert apps[name]["spec"]["suspend"] is True
     hub, told = WatchHub(cluster.airflow), Told()
-    deadlines = Deadlines(queue_until=time.time() + 200)
+    deadlines = Deadlines(queue_seconds=200)
     waiting = asyncio.create_task(
         wait(cluster.airflow, hub, SPARK_APPLICATION, ResourceRef.of(apps["second"]), deadlines, log=told)
     )

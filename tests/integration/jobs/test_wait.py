@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
-from airflow_provider_sparkml.exceptions import ForbiddenError, NotAdmittedError
+from airflow_provider_sparkml.exceptions import ApiUnavailableError, ForbiddenError, NotAdmittedError
 from airflow_provider_sparkml.jobs import rounds as rounds_module
 from airflow_provider_sparkml.jobs import wait as module
 from airflow_provider_sparkml.jobs.finish import finish
@@ -123,7 +123,7 @@ async def test_a_job_that_is_being_deleted_is_waited_for_until_it_is_gone(start,
 @pytest.mark.parametrize(
     ("state", "status", "deadlines", "expired"),
     [
-        ("SUSPENDED", {}, {"queue_until": 0.3}, "queue"),
+        ("SUSPENDED", {}, {"queue_seconds": 0.3}, "queue"),
         ("SUBMITTED", {"lastSubmissionAttemptTime": now(-60)}, {"startup_seconds": 30.0}, "startup"),
         ("", {}, {"startup_seconds": 0.3}, "startup"),
         ("RUNNING", {}, {"execute_until": 0.3}, "execution"),
@@ -134,7 +134,7 @@ async def test_each_deadline(start, operator, waiting, told, state, status, dead
     ref = (await start()).ref
     if state:
         await operator.write(ref.name, state, **status)
-    absolute = {k: v if k == "startup_seconds" else time.time() + v for k, v in deadlines.items()}
+    absolute = {k: v if k.endswith("seconds") else time.time() + v for k, v in deadlines.items()}
     outcome = await ended(waiting(ref, Deadlines(**absolute)))
     assert outcome.expired == expired
     assert f"the {expired} deadline has passed" in told.text
@@ -405,7 +405,7 @@ async def test_what_a_gang_scheduler_holds_back_is_in_its_queue(client, start, o
     ref = (await start()).ref
     await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
     await gang_pod(client, ref)
-    task = waiting(ref, Deadlines(startup_seconds=2.0, queue_until=time.time() + 60))
+    task = waiting(ref, Deadlines(startup_seconds=2.0, queue_seconds=120))
     await told.until("its pods are in the queue of volcano, so queue_timeout counts")
     await asyncio.sleep(0.2)
     assert not task.done()
@@ -424,7 +424,89 @@ async def test_nothing_waits_in_the_queue_of_a_gang_scheduler_for_longer_than_it
     ref = (await start()).ref
     await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
     await gang_pod(client, ref)
-    assert (await ended(waiting(ref, Deadlines(queue_until=time.time() + 0.5, **startup)))).expired == "queue"
+    assert (await ended(waiting(ref, Deadlines(queue_seconds=1.5, **startup)))).expired == "queue"
+
+
+async def test_what_was_let_go_since_it_was_looked_at_is_not_in_the_queue_any_more(
+    client, start, operator, waiting, told
+):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
+    await gang_pod(client, ref)
+    task = waiting(ref, Deadlines(startup_seconds=1.0, queue_seconds=4.0))
+    await told.until("its pods are in the queue of volcano")
+    await gang_pod(client, ref, placed=now())
+    assert (await ended(task)).expired == "startup"
+    assert "volcano has let its pods go" in told.text
+
+
+async def test_the_queue_of_a_job_that_ran_begins_when_it_is_taken_back(start, operator, waiting, told):
+    ref = (await start()).ref
+    submitted = {"lastSubmissionAttemptTime": now()}
+    await operator.write(ref.name, "RUNNING", **submitted)
+    task = waiting(ref, Deadlines(queue_seconds=1.0))
+    await told.until("RUNNING")
+    await asyncio.sleep(1.2)
+    began = time.monotonic()
+    await operator.write(ref.name, "SUSPENDED", **submitted)
+    assert (await ended(task)).expired == "queue"
+    assert time.monotonic() - began > 0.9
+
+
+async def test_a_wait_whose_status_is_lost_at_its_deadline_sleeps(start, operator, waiting, told, hub):
+    class Counting:
+        follows = 0
+
+        def follow(self, *args, **kwargs):
+            self.follows += 1
+            return hub.follow(*args, **kwargs)
+
+    ref, counting = (await start()).ref, Counting()
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now())
+    task = waiting(ref, Deadlines(queue_seconds=1.5), hub=counting)
+    await told.until("PENDING")
+    await operator.write(ref.name, "UNKNOWN", lastSubmissionAttemptTime=now())
+    await told.until("UNKNOWN")
+    await asyncio.sleep(2.0)
+    assert counting.follows <= 3
+    await operator.write(ref.name, "COMPLETED")
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+
+
+async def test_pods_that_cannot_be_seen_at_a_deadline_are_looked_at_again(
+    client, start, operator, waiting, airflow, monkeypatch
+):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
+    await gang_pod(client, ref)
+    monkeypatch.setattr(module, "_API_AWAY_SECONDS", 0.2)
+    listing, away = airflow.list, [True, True]
+
+    async def flaky(*args, **kwargs):
+        if away:
+            away.pop()
+            raise ApiUnavailableError("the API server is away")
+        return await listing(*args, **kwargs)
+
+    monkeypatch.setattr(airflow, "list", flaky)
+    assert (await ended(waiting(ref, Deadlines(queue_seconds=1.5)))).expired == "queue"
+    assert away == []
+
+
+async def test_pods_that_were_made_late_and_such_as_have_run_have_their_time(client, start, operator, waiting, told):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
+    began = time.monotonic()
+    await gang_pod(client, ref, scheduler="default-scheduler")
+    task = waiting(ref, Deadlines(startup_seconds=2.0))
+    assert (await ended(task)).expired == "startup"
+    assert time.monotonic() - began > 0.9, "whole seconds, rounded down, of two"
+    ran = {"name": "spark-kubernetes-driver", "image": "i:1", "imageID": "", "ready": False, "restartCount": 1}
+    status = {"containerStatuses": [ran | {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+    await client.patch(POD, f"{ref.name}-driver", {"status": status}, ref.namespace, subresource="status")
+    task = waiting(ref, Deadlines(startup_seconds=2.0))
+    await asyncio.sleep(1.0)
+    assert not task.done()
 
 
 async def test_what_no_gang_scheduler_holds_back_is_in_no_queue(client, start, operator, waiting, airflow):
@@ -432,7 +514,7 @@ async def test_what_no_gang_scheduler_holds_back_is_in_no_queue(client, start, o
     await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now())
     await gang_pod(client, ref, scheduler="default-scheduler")
     requests = count_requests(airflow)
-    task = waiting(ref, Deadlines(queue_until=time.time() + 0.5))
+    task = waiting(ref, Deadlines(queue_seconds=0.5))
     await asyncio.sleep(1.5)
     assert not task.done()
     # It is asked once.

@@ -207,7 +207,17 @@ CASES = {
     "a rank that ssh lost, told by its launcher": (
         distributed("launcher", 1, [f"[1]<stderr>:{SSH_LOST}", "Process 1 exit with status code 255."]),
         exceptions.ContainerKilledError,
-        "Rank 1 (told by launcher) was killed, or lost with its pod (exit code 255)",
+        "Rank 1 (told by launcher) was lost with its pod (ssh ended with exit code 255)",
+    ),
+    "a rank that gave up with -1": (
+        distributed("launcher", 1, ["[1]<stdout>:bad configuration", "Process 1 exit with status code 255."]),
+        exceptions.ApplicationError,
+        "Rank 1 (told by launcher) ended with exit code 255",
+    ),
+    "a rank that gave up with -1, by torchrun": (
+        distributed("node-0", 1, [line.replace("-6", "255") for line in ABORTED_BY_TORCHRUN]),
+        exceptions.ApplicationError,
+        "(told by node-0) ended with exit code 255",
     ),
     "a rank that ended with what ssh's own code is": (
         distributed("launcher", 1, [*(f"[1]<stderr>:{x}" for x in TRACEBACK), "Process 1 exit with status code 255."]),

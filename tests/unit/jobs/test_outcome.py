@@ -12,13 +12,14 @@ from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome, epoch
 from airflow_provider_sparkml.resources.base import Phase, ResourceRef, Verdict
 
 REF = ResourceRef("sparkoperator.k8s.io/v1beta2", "SparkApplication", "team-a", "etl-1", "uid-1")
-ALL = Deadlines(queue_until=100.0, startup_seconds=10.0, execute_until=1_000.0)
+ALL = Deadlines(queue_seconds=40.0, startup_seconds=10.0, execute_until=1_000.0)
 
 
 @pytest.mark.parametrize(
     ("verdict", "expected"),
     [
-        (Verdict(Phase.QUEUED), (100.0, "queue")),
+        (Verdict(Phase.QUEUED, queued_since="1970-01-01T00:01:00Z"), (100.0, "queue")),
+        (Verdict(Phase.QUEUED), (1_000.0, "execution")),
         (Verdict(Phase.PENDING, pending_since="1970-01-01T00:05:00Z"), (310.0, "startup")),
         (Verdict(Phase.PENDING), (1_000.0, "execution")),
         (Verdict(Phase.RUNNING), (1_000.0, "execution")),

@@ -163,8 +163,7 @@ def test_a_trainjob_runs_when_its_jobs_do(counts: dict[str, int], phase: Phase) 
         ({"ready": 1}, {}, Phase.RUNNING, "dataset-initializer first", ""),
         ({"failed": 1}, {}, Phase.RUNNING, "dataset-initializer first", ""),
         ({"active": 1}, {}, Phase.PENDING, "", STARTED),
-        # Since when its nodes start up is nowhere.
-        ({"succeeded": 1}, {"active": 1}, Phase.PENDING, "", ""),
+        ({"succeeded": 1}, {"active": 1}, Phase.PENDING, "", STARTED),
         ({"succeeded": 1}, {"ready": 1}, Phase.RUNNING, "", ""),
     ],
 )
@@ -198,6 +197,20 @@ def test_a_success_that_is_not_complete_runs_yet() -> None:
     assert BY_ID["MPIJob"].resource.read(obj).phase is Phase.RUNNING
 
 
+@pytest.mark.parametrize("kind", ["MPIJob", "PyTorchJob", "TrainJob", "TrainingPods"])
+def test_a_queues_clock_begins_when_the_job_is_suspended(kind: str) -> None:
+    found = BY_ID[kind]
+    assert found.resource.read(suspended(found, {})).queued_since == CREATED
+    taken_back = {"conditions": conditions(Suspended="True"), "startTime": STARTED}
+    assert (
+        found.resource.read(suspended(found, taken_back)).queued_since
+        == taken_back["conditions"][0]["lastTransitionTime"]
+    )
+    # Its controller has not taken note yet.
+    assert found.resource.read(suspended(found, {"startTime": STARTED})).queued_since == ""
+    assert found.resource.read(suspended(found, {"conditions": conditions(Suspended="False")})).queued_since == ""
+
+
 # --- Job ------------------------------------------------------------------------------------------------------------
 
 
@@ -205,13 +218,14 @@ def test_a_success_that_is_not_complete_runs_yet() -> None:
     ("status", "phase"),
     [
         ({"active": 2}, Phase.PENDING),
-        ({"active": 2, "ready": 1}, Phase.RUNNING),
+        ({"active": 2, "ready": 1}, Phase.PENDING),  # the other may have no node yet
+        ({"active": 2, "ready": 2}, Phase.RUNNING),
         ({"active": 1, "ready": 0, "succeeded": 1}, Phase.RUNNING),
         ({"active": 0, "failed": 1, "conditions": conditions(FailureTarget="True")}, Phase.RUNNING),
         ({"succeeded": 2, "conditions": conditions(SuccessCriteriaMet="True")}, Phase.RUNNING),
     ],
 )
-def test_plain_pods_run_once_one_is_ready(status: dict[str, Any], phase: Phase) -> None:
+def test_plain_pods_run_once_all_are_ready(status: dict[str, Any], phase: Phase) -> None:
     assert BY_ID["TrainingPods"].resource.read(job(BY_ID["TrainingPods"], status)).phase is phase
 
 

@@ -362,15 +362,29 @@ def test_a_grid_has_no_more_trials_than_points(parameter: Parameter, points: int
         built(replace(search, max_trials=points + 1))
 
 
-@pytest.mark.parametrize("gpus", [-1, 0.5, "half", "1.5"])
+@pytest.mark.parametrize("gpus", [-1, 0.5, "1.5", "1500m"])
 def test_gpus_are_whole(gpus: Any) -> None:
     one = replace(ONE, gpus=gpus)
-    for job in (PyTorchJob(worker=one), TrainingPods(pods=one), MPIJob(launcher=ONE, worker=one)):
-        with pytest.raises(
-            InvalidManifestError, match=rf"\['nvidia.com/gpu'\] is '?{gpus}'?: set it to a whole number"
-        ):
+    jobs = [PyTorchJob(worker=one), TrainingPods(pods=one), MPIJob(launcher=ONE, worker=one)]
+    for job in (*jobs, TrainJob(trainer=Trainer(resources_per_node={"nvidia.com/gpu": gpus}))):
+        with pytest.raises(InvalidManifestError, match=r"\['nvidia.com/gpu'\] is .*: set it to a whole number"):
             built(job)
-    built(PyTorchJob(worker=replace(ONE, gpus="2")))
+
+
+@pytest.mark.parametrize(
+    ("name", "amount"),
+    [
+        ("nvidia.com/gpu", "2"), ("nvidia.com/gpu", "1000m"), ("nvidia.com/gpu", 1.0),
+        ("kubernetes.io/batch-memory", "4Gi"), ("rdma/hca", "1k"),
+    ],
+)  # fmt: skip
+def test_whole_numbers_have_many_forms(name: str, amount: Any) -> None:
+    built(PyTorchJob(worker=replace(ONE, gpus=amount, gpu_resource=name)))
+
+
+def test_a_number_of_gpus_is_a_quantity() -> None:
+    with pytest.raises(InvalidManifestError, match="is 'half', which is no Kubernetes quantity"):
+        built(PyTorchJob(worker=replace(ONE, gpus="half")))
 
 
 def test_volumes_that_differ_have_different_names() -> None:
@@ -455,6 +469,7 @@ def test_two_queues_are_refused(job: Any, field: str) -> None:
         ("TrainJob", ("spec", "activeDeadlineSeconds"), 0, "at least 1"),
         ("TrainingPods", ("spec", "completionMode"), ..., "set it to 'Indexed'"),
         ("TrainingPods", ("spec", "completions"), ..., "set it to the number of pods"),
+        ("TrainingPods", ("spec", "completionMode"), "NonIndexed", "set it to 'Indexed'"),
         ("TrainingPods", ("spec", "parallelism"), 1, "all must run at once"),
         ("TrainingPods", ("spec", "template", "spec", "restartPolicy"), "Always", "'Never' or 'OnFailure'"),
         ("Experiment", ("spec", "objective", "type"), "best", "'minimize' or 'maximize'"),
@@ -719,6 +734,32 @@ def test_katib_is_told_what_it_must_know_of_the_trials_kind(trial: Any, containe
     assert template["trialParameters"] == [{"name": "lr", "reference": "lr"}]
     assert template["primaryPodLabels"]
     assert template["retain"] is True
+
+
+def test_an_ordinary_job_is_rank_0() -> None:
+    pod = {
+        "containers": [{"name": "c", "image": "i", "command": ["p", "${trialParameters.lr}"]}],
+        "restartPolicy": "Never",
+    }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}
+    kind = BY_ID["TrainingPods"].resource
+    normalized = kind.normalize(job)
+    kind.check(normalized)
+    assert (normalized["spec"]["completionMode"], normalized["spec"]["completions"]) == ("Indexed", 1)
+    assert "completionMode" not in job["spec"]
+    search = Experiment(
+        objective=Objective(metric="loss"), parameters=[Parameter(name="lr", min=0.1, max=1)], trial=job
+    )
+    assert built(search)["spec"]["trialTemplate"]["primaryContainerName"] == "c"
+
+
+def test_pods_of_a_trial_could_not_find_each_other() -> None:
+    pods = TrainingPods(pods=Replica(image="i", args=["${trialParameters.lr}"], replicas=2))
+    search = Experiment(
+        objective=Objective(metric="loss"), parameters=[Parameter(name="lr", min=0.1, max=1)], trial=pods
+    )
+    with pytest.raises(InvalidManifestError, match="completions is 2: pods of a trial could not find each other"):
+        built(search)
 
 
 def test_what_a_raw_manifest_leaves_to_katib_is_filled_in() -> None:

@@ -52,7 +52,7 @@ async def fire(trigger: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("cls", [SparkApplicationTrigger, InferenceServiceTrigger])
 def test_it_is_the_same_after_airflow_stored_it(cls: type[SparkApplicationTrigger]) -> None:
     ref = ResourceRef("v", "k", "ns", "n", "u").to_json()
-    trigger = cls(ref=ref, deadlines={"queue_until": 1.5}, kubernetes_conn_id="c", may_delete=False)
+    trigger = cls(ref=ref, deadlines={"queue_seconds": 1.5}, kubernetes_conn_id="c", may_delete=False)
     path, kwargs = trigger.serialize()
     stored = json.loads(json.dumps(serialize(kwargs)))
     again = import_string(path)(**deserialize(stored))
