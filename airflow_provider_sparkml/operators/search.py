@@ -7,8 +7,7 @@ task's ``params.trial``, so the operator's own manifest says where they go: ``{{
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,6 +15,7 @@ from airflow.sdk import TaskGroup, TriggerRule, XComArg, get_current_context, ta
 
 from airflow_provider_sparkml.exceptions import InvalidManifestError, SearchFailedError
 from airflow_provider_sparkml.operators.base import ManifestOperator
+from airflow_provider_sparkml.operators.search_parameters import PARAMS, used_parameters
 from airflow_provider_sparkml.operators.search_space import (
     Choice,
     Distribution,
@@ -34,14 +34,10 @@ if TYPE_CHECKING:
 
 Direction = Literal["max", "min"]
 
-PARAMS = "trial"
-"""A trial's parameters are this entry of its ``params``: one entry, so that no DAG parameter comes between."""
 _FAILURE = "failure"
 """XCom of a failed trial: why."""
 _STARTED = "search_started"
 _OURS = frozenset({"task_id", "max_active_tis_per_dagrun", "pre_execute"})
-_USE = re.compile(rf"""params\.{PARAMS}(?:\.(\w+)|\[\\?['"]([^'"\\]+)\\?['"]\])?""")
-"""Where a template uses a parameter: ``params.trial.name`` or ``params.trial['name']``, or all of them."""
 NOT_STARTED = "not started, since too many had failed"
 
 
@@ -271,21 +267,21 @@ def _named(parameters: Any) -> dict[str, Any]:
     return dict(parameters)
 
 
-def _uses_parameters(field: str, manifest: Any, parameters: Iterable[str], options: Mapping[str, Any]) -> None:
-    """Refuse trials that would be alike, in all or in one parameter; what a file has is seen only when it is read."""
+def _uses_parameters(field: str, manifest: Any, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse trials that would be alike, in all or in one parameter, as far as templates tell.
+
+    What a file has, or another task returns, is seen only when it is rendered.
+    """
     if not isinstance(manifest, Mapping):
         return
-    uses = [found.groups() for found in _USE.finditer(repr(manifest))]
-    if not uses:
+    used = list(used_parameters([manifest, dict(options)], parameters))
+    if not used:
         raise InvalidManifestError(
             f"{field} has no {{{{ params.{PARAMS}.NAME }}}} in it, so all trials would be the same: say where the "
             "parameters go"
         )
-    names = {dotted or quoted for dotted, quoted in [*uses, *_USE.findall(repr(options))]}
-    if names & {"", None, "items", "get"}:
-        return  # all of them together, as ``params.trial | tojson``
-    for name in parameters:
-        if name not in names:
+    for name in () if None in used else parameters:
+        if name not in used:
             raise InvalidManifestError(
                 f"parameters has {name!r}, but {field} has no {{{{ params.{PARAMS}.{name} }}}} in it, so trials would "
                 "be equal: say where it goes, or leave it out"

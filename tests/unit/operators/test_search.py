@@ -105,21 +105,6 @@ def test_bad_options_are_refused_when_the_dag_is_parsed(dag: DAG, options: dict[
         grid(**options)
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        {"application": application("{{ params.trial.lr }} {{ params.trial['depth'] }}")},
-        {"application": application("{{ params.trial.lr }} {{ params.trial[\"depth\"] }} {{ '' }}")},
-        {"application": application("{{ params.trial | tojson }}")},
-        {"application": application("{{ params.trial.items() | list }}")},
-        {"checkpoint_uri": "/data/{{ params.trial.depth }}"},
-    ],
-    ids=str,
-)
-def test_a_parameter_may_be_used_in_many_ways(dag: DAG, where: dict[str, Any]) -> None:
-    grid(parameters={"lr": [1], "depth": [2]}, **where)
-
-
 @pytest.mark.parametrize("where", ["dag", "group", "option"])
 def test_callbacks_of_a_failure_are_kept(where: str) -> None:
     def alert(context: Any) -> None:
