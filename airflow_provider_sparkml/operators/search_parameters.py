@@ -47,9 +47,9 @@ def _used_by(text: str, parameters: Mapping[str, Any]) -> Iterator[str | None]:
 def _used_in(node: nodes.Node, parameters: Mapping[str, Any]) -> Iterator[str | None]:
     path = _path(node)
     if path[:1] == ["params"]:
-        # Other parameters are the DAG's; ``params.trial | tojson`` and ``params.trial.items()`` use all.
-        if len(path) == 1 or path[1] == PARAMS:
-            yield path[2] if len(path) > 2 and path[2] in parameters else None
+        # Other parameters are the DAG's; ``params.trial | tojson`` and ``params.get("trial")`` may use all.
+        if len(path) == 1 or path[1] == PARAMS or hasattr(dict, path[1]):
+            yield path[2] if len(path) > 2 and path[1] == PARAMS and path[2] in parameters else None
         return
     if "params" in path:
         yield None  # task.params

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 SCOPE = "sparkml"
-"""Keys of ours in the rendezvous store: ``ready-1``, ``go``, ``done-1``."""
+"""Keys of ours in the rendezvous store: ``ready-1`` and ``go-1``, which repeats what rank 1 said there, ``done-1``."""
 POLL_SECONDS = 0.2
 LAST_SECONDS = 60.0
 """How long rank 0, when it has ended well, goes on serving ranks that are about to."""
@@ -34,13 +34,14 @@ def main(command: list[str]) -> int:
     _on_signals(_end)  # the first process of a pod would ignore them
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     until = time.monotonic() + float(os.environ.get("HOROVOD_START_TIMEOUT") or 600)
-    address = _address(os.environ["MASTER_ADDR"], until)
     port = int(os.environ["MASTER_PORT"])
-    server = _serve(address, port, size) if rank == 0 else None
-    if server is None:
-        _join(address, port, rank, until)
-    else:
+    if rank == 0:
+        # Its own, not the Service's: that may still lead to a pod of before.
+        address = socket.gethostbyname(os.environ.get("HOSTNAME") or socket.gethostname())
+        server = _serve(address, port, size)
         _gather(server, size, until)
+    else:
+        address, server = _join(os.environ["MASTER_ADDR"], port, rank, until), None
     code = _run(command, {**os.environ, **variables(rank, size, address, port)})
     if server is None:
         _tell_done(address, port, rank)
@@ -73,17 +74,6 @@ def variables(rank: int, size: int, address: str, port: int) -> dict[str, str]:
     }
 
 
-def _address(name: str, until: float) -> str:
-    """Return the address of rank 0, whose name is known only when its pod is."""
-    while True:
-        try:
-            return socket.gethostbyname(name)
-        except OSError as error:
-            if time.monotonic() > until:
-                sys.exit(f"MASTER_ADDR is {name!r}, which has no address: {error}")
-        time.sleep(POLL_SECONDS)
-
-
 def _serve(address: str, port: int, size: int) -> Any:
     """Start the rendezvous server."""
     from horovod.runner.common.util.hosts import SlotInfo  # type: ignore[import-not-found]
@@ -106,35 +96,48 @@ def _gather(server: Any, size: int, until: float) -> None:
             sys.exit(f"rank 0 waited for these ranks in vain: {', '.join(map(str, missing))}")
         time.sleep(POLL_SECONDS)
     with server.cache_lock:
-        server.cache[SCOPE]["go"] = b"1"
+        store = server.cache[SCOPE]
+        store.update({f"go-{rank}": store[f"ready-{rank}"] for rank in range(1, size)})
 
 
-def _join(address: str, port: int, rank: int, until: float) -> None:
-    """Tell rank 0 that this one is there, and wait for its word."""
-    said = "no time was left"
+def _join(name: str, port: int, rank: int, until: float) -> str:
+    """Tell rank 0 that this one is there, wait for its word, and return its address.
+
+    Its name is looked up each time, since its pod may come late, or another in its place. Only who has heard of this
+    very process lets it go.
+    """
+    said, mine = "no time was left", os.urandom(8).hex().encode()
     while time.monotonic() < until:
         try:
-            # Said each time: a rank 0 that has begun anew knows nothing of this one.
-            _ask("PUT", address, port, f"ready-{rank}")
-            if _ask("GET", address, port, "go") == 200:
-                return
+            address = socket.gethostbyname(name)
+            _ask("PUT", address, port, f"ready-{rank}", mine)
+            if _ask("GET", address, port, f"go-{rank}") == mine:
+                return address
             said = "it still waits for other ranks"
         except (OSError, HTTPException) as error:
             said = str(error)
         time.sleep(POLL_SECONDS)
-    sys.exit(f"rank {rank} waited for rank 0 at {address}:{port} in vain: {said}")
+    sys.exit(f"rank {rank} waited for rank 0 at {name}:{port} in vain: {said}")
 
 
 def _run(command: list[str], env: dict[str, str]) -> int:
     """Run the program to its end, handing on signals; return its exit code."""
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    _on_signals(hand_on)
     with subprocess.Popen(command, env=env) as process:
-
-        def hand_on(number: int, frame: FrameType | None) -> None:
+        started.append(process)
+        for number in early:
             process.send_signal(number)
-
-        _on_signals(hand_on)
         code = process.wait()
-        _on_signals(_end)
+    _on_signals(_end)
     return code if code >= 0 else 128 - code
 
 
@@ -151,7 +154,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _tell_done(address: str, port: int, rank: int) -> None:
     """Tell rank 0 that this one needs it no more; if that has failed itself, nobody listens."""
     try:
-        _ask("PUT", address, port, f"done-{rank}")
+        _ask("PUT", address, port, f"done-{rank}", b"1")
     except (OSError, HTTPException) as error:
         print(f"rank {rank}: rank 0 is gone: {error}", file=sys.stderr)
 
@@ -170,12 +173,14 @@ def _missing(server: Any, word: str, size: int) -> list[int]:
         return [rank for rank in range(1, size) if f"{word}-{rank}" not in said]
 
 
-def _ask(method: str, address: str, port: int, key: str) -> int:
-    """Set or get a key of the rendezvous store, by no proxy; return the HTTP status."""
+def _ask(method: str, address: str, port: int, key: str, value: bytes | None = None) -> bytes:
+    """Set or get a key of the rendezvous store, by no proxy; return what it has, empty for nothing."""
     connection = HTTPConnection(address, port, timeout=10)
     try:
-        connection.request(method, f"/{SCOPE}/{key}", body=b"1" if method == "PUT" else None)
-        return connection.getresponse().status
+        connection.request(method, f"/{SCOPE}/{key}", body=value)
+        response = connection.getresponse()
+        found = response.read()
+        return found if response.status == 200 else b""
     finally:
         connection.close()
 
