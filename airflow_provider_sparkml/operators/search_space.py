@@ -212,7 +212,8 @@ def _some(parameters: Mapping[str, Any]) -> None:
 def _bounds(name: str, low: Any, high: Any, kind: type[int] | type[float]) -> tuple[Any, Any]:
     try:
         bounds = kind(low), kind(high)
-    except (TypeError, ValueError):
+        float(low), float(high)
+    except (TypeError, ValueError, OverflowError):
         bounds = None
     if bounds is None or not all(map(math.isfinite, bounds)) or not bounds[0] < bounds[1] or bounds != (
         float(low), float(high)

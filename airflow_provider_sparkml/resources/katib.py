@@ -21,7 +21,7 @@ from airflow_provider_sparkml.resources.base import (
     register,
 )
 from airflow_provider_sparkml.resources.conditions import read_conditions
-from airflow_provider_sparkml.resources.fields import convert, integer, number, text
+from airflow_provider_sparkml.resources.fields import convert, integer, number, text, texts
 from airflow_provider_sparkml.resources.katib_check import check, known_kind
 from airflow_provider_sparkml.resources.katib_trials import known_facts, trial_template
 from airflow_provider_sparkml.resources.replicas import part_of
@@ -110,7 +110,7 @@ class Experiment:
     :param algorithm: ``random``, ``grid``, ``bayesianoptimization``, ``tpe`` …
     :param algorithm_settings: settings of the algorithm.
     :param max_trials: how many trials at most.
-    :param parallel_trials: how many at once; 2, or fewer where there are fewer trials.
+    :param parallel_trials: how many at once; 2, or fewer where there are fewer trials, or a template says how many.
     :param max_failed_trials: with how many failed trials the experiment fails; 3, or fewer likewise.
     :param name: what the experiment's name begins with; the DAG and the task when empty.
     :param primary_container: the trial's container whose metrics count; by default that of the kind.
@@ -176,8 +176,8 @@ class Experiment:
         return manifest_of(API.api_version, API.kind, metadata_of(self.name, "", self.labels, self.annotations), spec)
 
     def _at_most(self, count: int) -> int:
-        """Return a default, which must not be more than there are trials."""
-        return min(count, self.max_trials) if isinstance(self.max_trials, int) else count
+        """Return a default, which must not be more than there are trials; 1 where a template says how many."""
+        return min(count, self.max_trials) if isinstance(self.max_trials, int) else 1
 
 
 def read(obj: Manifest) -> Verdict:
@@ -277,6 +277,8 @@ def normalize(manifest: Manifest) -> Manifest:
     if not isinstance(spec, dict):
         return result
     convert(spec, ("maxTrialCount", "parallelTrialCount", "maxFailedTrialCount"), integer)
+    for parameter in spec["parameters"] if isinstance(spec.get("parameters"), list) else ():
+        _normalize_space(part_of(parameter, "feasibleSpace"), part_of(parameter).get("parameterType"))
     convert(spec.get("objective"), ("goal",), number)
     spec.setdefault("resumePolicy", "Never")
     template = spec.get("trialTemplate")
@@ -292,6 +294,16 @@ def normalize(manifest: Manifest) -> Manifest:
             template.setdefault(name, value)
         template["trialSpec"] = kind.normalize(trial) if kind is not None else trial
     return result
+
+
+def _normalize_space(space: dict[str, Any], kind: Any) -> None:
+    """Bring a feasible space into Katib's types, in place: all numbers are text, and those of ``int`` have no point."""
+    for name in ("min", "max", "step"):
+        value = number(space.get(name))
+        if kind == "int" and isinstance(value, float) and value.is_integer():
+            space[name] = int(value)
+    convert(space, ("min", "max", "step"), text)
+    convert(space, ("list",), texts)
 
 
 def pod_selector(obj: Manifest) -> str:

@@ -52,7 +52,8 @@ def _faults(manifest: Manifest) -> Iterator[str]:
     for name in ("parallelTrialCount", "maxFailedTrialCount"):
         if most is not None and (spec.get(name) or 0) > most:
             yield f"spec.{name} is {spec[name]}, more than spec.maxTrialCount, {most}: lower it"
-    if most is None:
+    algorithm, goal = spec["algorithm"]["algorithmName"], spec["objective"].get("goal")
+    if most is None and algorithm != "grid" and goal is None:
         yield "spec.maxTrialCount is missing: without it a search may never end; set it"
     if spec.get("resumePolicy", "Never") not in _RESUME:
         yield f"spec.resumePolicy is {spec['resumePolicy']!r}: set it to one of {', '.join(_RESUME)}"
@@ -104,8 +105,8 @@ def _grid_faults(spec: Mapping[str, Any]) -> Iterator[str]:
             points = None
         elif points is not None:
             points *= _values_in(space)
-    most = spec["maxTrialCount"]
-    if points is not None and most > points:
+    most = spec.get("maxTrialCount")
+    if points is not None and most is not None and most > points:
         yield f"spec.maxTrialCount is {most}, and the grid has {points} points only: set it to {points} or less"
 
 
@@ -137,7 +138,7 @@ def _space_faults(space: Mapping[str, Any], kind: Any, field: str) -> Iterator[s
         ):  # fmt: skip
             yield f"{field}.{name} is {space.get(name)!r}: set it to {wanted}, as text"
     if not numbers["min"] < numbers["max"]:
-        yield f"{field}.min is {space['min']}, not less than max, {space['max']}: exchange them"
+        yield f"{field}.min is {space['min']}, not less than max, {space['max']}: set it to less"
     if numbers.get("step", 1) <= 0:
         yield f"{field}.step is {space['step']!r}: set it to a number above 0"
     distribution = space.get("distribution") or _DISTRIBUTIONS[0]
@@ -176,7 +177,7 @@ def _trial_faults(spec: Mapping[str, Any]) -> Iterator[str]:
 def _declaration_faults(declared: list[Any], searched: Mapping[Any, Any]) -> Iterator[str]:
     for index, each in enumerate(declared):
         reference = str(mapping(each, f"spec.trialTemplate.trialParameters[{index}]").get("reference"))
-        if reference not in searched and not reference.startswith("${trialSpec."):
+        if reference not in searched and searched and not reference.startswith("${trialSpec."):
             yield (
                 f"spec.trialTemplate.trialParameters[{index}].reference is {reference!r}, which spec.parameters does "
                 f"not have ({', '.join(map(str, searched))})"

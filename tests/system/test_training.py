@@ -236,7 +236,11 @@ def test_ranks_of_a_pytorch_job(local_cluster: Path, dataset: str) -> None:
     assert "[master-0] step=" in lines.text
 
 
-@pytest.mark.parametrize(("resource", "job"), [(PYTORCH_JOB, pytorch), (MPI_JOB, horovod)], ids=["torch", "horovod"])
+@pytest.mark.parametrize(
+    ("resource", "job"),
+    [(PYTORCH_JOB, pytorch), (TRAIN_JOB, train_job), (MPI_JOB, horovod), (TRAINING_PODS, plain_horovod)],
+    ids=["torch", "torchrun", "horovodrun", "horovod in plain pods"],
+)
 def test_a_retry_goes_on_from_the_last_checkpoint(
     local_cluster: Path, dataset: str, resource: Resource, job: Callable[..., Any]
 ) -> None:

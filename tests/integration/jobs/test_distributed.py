@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.exceptions import ApplicationError, ContainerKilledError
 from airflow_provider_sparkml.jobs import rounds
-from airflow_provider_sparkml.jobs.finish import finish
+from airflow_provider_sparkml.jobs.finish import finish, kill
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
@@ -159,6 +160,30 @@ async def test_the_rank_that_failed_first_is_named(kind: Any, run: Callable[...,
     assert f"Last lines of the {second}'s log" in str(caught.value)
     # Rank 0 was still at work: its controller may have deleted its pod, and the log with it, before anybody could ask.
     assert f"[{second}] step=1 sum=3.0" in told.lines
+
+
+async def test_a_kill_ends_all_ranks(
+    kind: Any, told: Told, client: KubernetesClient, cluster_namespace: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(rounds, "INTERVAL", 0.2)
+    resource, manifest, first, _ = kind
+    hold = tmp_path / "hold"
+    hold.touch()
+    submission = await submit(
+        client, resource, manifest(HOLD=str(hold)), identity(), namespace=cluster_namespace, log=told
+    )
+    hub = WatchHub(client)
+    waiting = asyncio.create_task(wait(client, hub, resource, submission.ref, Deadlines(), log=told))
+    try:
+        await told.until(f"[{first}] step=1 sum=3.0")
+        await kill(client, resource.api, submission.ref, log=told)
+        assert (await asyncio.wait_for(waiting, 20)).deleted
+        async with asyncio.timeout(20):
+            while await pods(client, cluster_namespace):
+                await asyncio.sleep(0.05)
+    finally:
+        await hub.close()
 
 
 # --- ranks that a launcher starts by ssh ----------------------------------------------------------------------------

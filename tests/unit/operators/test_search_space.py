@@ -81,6 +81,7 @@ def test_bounds_may_be_templates() -> None:
         (Uniform(0, float("inf")), "give two numbers"),
         (Uniform("x", 1), "goes from 'x' to 1"),
         (IntUniform(1, 2.5), "give two whole numbers"),
+        (IntUniform(0, 10**400), "give two whole numbers"),
         (LogUniform(0, 1), "a logarithmic range begins above 0"),
         (Choice([]), "give a list of one value or more"),
     ],

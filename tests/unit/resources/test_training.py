@@ -482,7 +482,7 @@ def test_two_queues_are_refused(job: Any, field: str) -> None:
         ("Experiment", ("spec", "resumePolicy"), "Sometimes", "set it to one of Never, LongRunning, FromVolume"),
         ("Experiment", ("spec", "parameters"), [], "at least one parameter"),
         ("Experiment", ("spec", "parameters", 0, "parameterType"), "float", "set it to one of double, int"),
-        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "min"), "1", "exchange them"),
+        ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "min"), "1", "set it to less"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "max"), ..., "max is None: set it to a number"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "max"), "inf", "max is 'inf': set it to a number"),
         ("Experiment", ("spec", "parameters", 0, "feasibleSpace", "step"), "0", "set it to a number above 0"),
@@ -734,6 +734,38 @@ def test_katib_is_told_what_it_must_know_of_the_trials_kind(trial: Any, containe
     assert template["trialParameters"] == [{"name": "lr", "reference": "lr"}]
     assert template["primaryPodLabels"]
     assert template["retain"] is True
+
+
+def test_numbers_of_a_search_become_katibs_text() -> None:
+    given = [
+        space("int", min=1.0, max=9, step="2.0"),
+        space("double", min=0.1, max=1) | {"name": "b"},
+        space("discrete", list=[1, 2.5]) | {"name": "c"},
+    ]
+    manifest = copy.deepcopy(BY_ID["Experiment"].manifest)
+    manifest["spec"]["parameters"] = given
+    found = BY_ID["Experiment"].resource.normalize(manifest)["spec"]["parameters"]
+    assert [each["feasibleSpace"] for each in found] == [
+        {"min": "1", "max": "9", "step": "2"},
+        {"min": "0.1", "max": "1"},
+        {"list": ["1", "2.5"]},
+    ]
+
+
+def test_limits_of_a_templated_number_of_trials() -> None:
+    spec = built(replace(SEARCH, max_trials="1"))["spec"]
+    assert (spec["maxTrialCount"], spec["parallelTrialCount"], spec["maxFailedTrialCount"]) == (1, 1, 1)
+
+
+def test_a_search_that_ends_by_itself_needs_no_limit() -> None:
+    for search in (
+        replace(SEARCH, algorithm="grid", parameters=[Parameter(name="lr", min=0.1, max=1, step=0.1)]),
+        replace(SEARCH, objective=Objective(metric="loss", goal=0.1)),
+    ):
+        manifest = search.to_manifest()
+        del manifest["spec"]["maxTrialCount"]
+        kind = BY_ID["Experiment"].resource
+        kind.check(kind.normalize(manifest))
 
 
 def test_an_ordinary_job_is_rank_0() -> None:
