@@ -68,6 +68,7 @@ def test_every_module_of_these_layers_is_declared() -> None:
         "profile",
         "deferral",
         "sensor",
+        "search_parameters",
         "search_space",
         "servers",
         "versions",
