@@ -37,7 +37,7 @@ class WatchHub:
         self._shared: dict[tuple[ApiResource, str | None, str], _SharedWatch] = {}
 
     async def follow(
-        self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
+        self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = "", fresh: bool = False
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the object as it is now, or ``None`` when there is none, and then each change.
 
@@ -49,12 +49,17 @@ class WatchHub:
         :param namespace: of the object; ``None`` for cluster-wide types only.
         :param label_selector: selects the object among those of its type, where most are of no interest, as among all
             pods of a namespace. Those who name the same share a watch.
+        :param fresh: ask the API server for the object first, so that nothing is yielded which is older than this call.
+            The copy may be behind, by the length of an outage even. It matters for an object that was just changed; of
+            one that was just created, there is nothing older.
         :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
         :raises InvalidConnectionError: the credentials cannot be used.
         """
         watch = self._watch(api, namespace, label_selector)
         follower = watch.join(name)
         try:
+            if fresh:
+                await watch.find(name)
             while True:
                 entry = await follower.take()
                 if entry is not None:
@@ -166,7 +171,7 @@ class _SharedWatch:
             self._linger = loop.call_later(LINGER_SECONDS, self.end, ApiUnavailableError("the watch was idle"))
 
     async def find(self, name: str) -> bool:
-        """Ask the API server for an object that the copy lacks; if it is there, its followers are offered it."""
+        """Ask the API server for an object; if it is there and the copy is behind, its followers are offered it."""
         failures = 0
         while True:
             try:

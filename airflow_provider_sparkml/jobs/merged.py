@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from airflow_provider_sparkml.jobs.advice import explained
-from airflow_provider_sparkml.jobs.wait import Follows
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+
+if TYPE_CHECKING:
+    from airflow_provider_sparkml.client.watch import WatchHub
 
 Watched = tuple[ApiResource, str]
 """Type and name of an object."""
 
 
 async def merged(
-    hub: Follows, namespace: str | None, watched: Iterable[Watched]
+    hub: WatchHub, namespace: str | None, watched: Iterable[Watched]
 ) -> AsyncGenerator[tuple[Watched, Manifest | None], None]:
-    """Yield the changes of several objects as they come; a fault of one ends it.
+    """Yield the changes of several objects as they come, none older than this call; a fault of one ends it.
 
     :param hub: the shared watch.
     :param namespace: where they are.
@@ -29,7 +32,7 @@ async def merged(
 
     async def copy(which: Watched) -> None:
         api, name = which
-        changes = hub.follow(api, namespace, name)
+        changes = hub.follow(api, namespace, name, fresh=True)
         with explained("list", api, namespace or ""):
             async with aclosing(changes):
                 async for obj in changes:

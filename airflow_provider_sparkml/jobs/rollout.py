@@ -14,13 +14,14 @@ from airflow_provider_sparkml.jobs.advice import advise
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.merged import merged
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
-from airflow_provider_sparkml.jobs.wait import Follows, OnChange, wait
+from airflow_provider_sparkml.jobs.wait import OnChange, wait
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef, Verdict
 from airflow_provider_sparkml.resources.core import DEPLOYMENT
 from airflow_provider_sparkml.resources.naming import PREFIX
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
+    from airflow_provider_sparkml.client.watch import WatchHub
 
 SPEC_HASH = f"{PREFIX}/spec-hash"
 """Annotation: hash of the applied version."""
@@ -32,7 +33,7 @@ _KNATIVE_MODES = ("Knative", "Serverless")
 
 async def wait_for_rollout(
     client: KubernetesClient,
-    hub: Follows,
+    hub: WatchHub,
     resource: Resource,
     ref: ResourceRef,
     deadlines: Deadlines,
@@ -97,7 +98,7 @@ def standing(service: Manifest, deployment: Manifest | None) -> Standing:
 class _Rollout:
     """Follows an InferenceService together with what it is rolled out by, as if they were one object."""
 
-    def __init__(self, client: KubernetesClient, hub: Follows, resource: Resource, log: JobLog) -> None:
+    def __init__(self, client: KubernetesClient, hub: WatchHub, resource: Resource, log: JobLog) -> None:
         self._client = client
         self._hub = hub
         self._resource = resource

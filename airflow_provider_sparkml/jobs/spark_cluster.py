@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.merged import merged
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
-from airflow_provider_sparkml.jobs.wait import Follows, OnChange, wait
+from airflow_provider_sparkml.jobs.wait import OnChange, wait
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef, Verdict
 from airflow_provider_sparkml.resources.core import STATEFUL_SET
 from airflow_provider_sparkml.resources.spark_cluster import MASTER, WORKER, set_name, wanted_workers
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
+    from airflow_provider_sparkml.client.watch import WatchHub
 
 
 async def wait_for_workers(
     client: KubernetesClient,
-    hub: Follows,
+    hub: WatchHub,
     resource: Resource,
     ref: ResourceRef,
     deadlines: Deadlines,
@@ -39,7 +40,7 @@ async def wait_for_workers(
 class _Cluster:
     """Follows a SparkCluster together with its two StatefulSets, as if they were one object."""
 
-    def __init__(self, hub: Follows, resource: Resource) -> None:
+    def __init__(self, hub: WatchHub, resource: Resource) -> None:
         self._hub = hub
         self._resource = resource
         self._sets: dict[str, Manifest | None] = {}

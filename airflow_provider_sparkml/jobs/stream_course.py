@@ -40,6 +40,7 @@ from airflow_provider_sparkml.resources.spark_stream import (
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
+    from airflow_provider_sparkml.client.watch import WatchHub
 
 _CHANGED = "TakenOver"
 _ROLLED_BACK = "RolledBack"
@@ -47,7 +48,7 @@ _ROLLED_BACK = "RolledBack"
 
 async def tend(
     client: KubernetesClient,
-    hub: Follows,
+    hub: WatchHub,
     resource: Resource,
     ref: ResourceRef,
     deadlines: Deadlines,
@@ -86,7 +87,7 @@ async def tend(
 
 async def until_stopped(
     client: KubernetesClient,
-    hub: Follows,
+    hub: WatchHub,
     resource: Resource,
     ref: ResourceRef,
     deadlines: Deadlines,
@@ -187,7 +188,7 @@ class _Course:
     """The steps of one stream."""
 
     client: KubernetesClient
-    hub: Follows
+    hub: WatchHub
     resource: Resource
     ref: ResourceRef
     deadlines: Deadlines
@@ -299,7 +300,7 @@ def _confirmed(obj: Manifest, record: Record, submission: str) -> Change:
 class _Starting:
     """Follows a stream that starts, and says when it has been running for long enough."""
 
-    def __init__(self, hub: Follows, record: Record, plan: Plan, attempts: int) -> None:
+    def __init__(self, hub: WatchHub, record: Record, plan: Plan, attempts: int) -> None:
         self._hub = hub
         self._start = record.start
         self._plan = plan
@@ -310,7 +311,7 @@ class _Starting:
         self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the object whenever it has changed, and once more when it could be healthy."""
-        changes = self._hub.follow(api, namespace, name, label_selector=label_selector)
+        changes = self._hub.follow(api, namespace, name, label_selector=label_selector, fresh=True)
         async with aclosing(changes):
             latest, pending = None, asyncio.ensure_future(anext(changes))
             try:
@@ -351,7 +352,7 @@ class _Starting:
 class _Stopping:
     """Follows a stream that is to stop, and does at each change what is to be done for it."""
 
-    def __init__(self, client: KubernetesClient, hub: Follows, ref: ResourceRef, log: JobLog) -> None:
+    def __init__(self, client: KubernetesClient, hub: WatchHub, ref: ResourceRef, log: JobLog) -> None:
         self._client = client
         self._hub = hub
         self._ref = ref
@@ -362,7 +363,7 @@ class _Stopping:
         self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the object after each change, once that was acted upon."""
-        changes = self._hub.follow(api, namespace, name, label_selector=label_selector)
+        changes = self._hub.follow(api, namespace, name, label_selector=label_selector, fresh=True)
         async with aclosing(changes):
             async for obj in changes:
                 if obj is not None and obj["metadata"]["uid"] == self._ref.uid:

@@ -20,13 +20,14 @@ from airflow_provider_sparkml.exceptions import ApiError, ForbiddenError, Stream
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.progress import POD_PROXY
-from airflow_provider_sparkml.jobs.wait import Follows, describe
+from airflow_provider_sparkml.jobs.wait import describe
 from airflow_provider_sparkml.resources.base import Manifest, Phase
 from airflow_provider_sparkml.resources.spark import API, SPARK_APPLICATION
 from airflow_provider_sparkml.resources.spark_stream import attempts_of
 
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.client import KubernetesClient
+    from airflow_provider_sparkml.client.watch import WatchHub
 
 _BATCH = re.compile(r"(?:(?P<name>.*?)(?:<br/>|\n))?id = (?P<id>[0-9a-f-]+).*?batch = (?P<batch>\d+)", re.DOTALL)
 _LOOK_SECONDS = 10.0
@@ -91,7 +92,7 @@ def _rfc3339(time_text: str) -> str:
 
 
 async def observe(
-    client: KubernetesClient, hub: Follows, namespace: str, name: str, expected: Expected, *, log: JobLog
+    client: KubernetesClient, hub: WatchHub, namespace: str, name: str, expected: Expected, *, log: JobLog
 ) -> Health:
     """Look at a stream until it has been healthy for a while; one that does not run yet is waited for.
 
@@ -100,7 +101,7 @@ async def observe(
     :raises ForbiddenError: batches are asked for and may not be read.
     """
     look = _Look(client, namespace, name, expected, log=log)
-    changes = hub.follow(API, namespace, name)
+    changes = hub.follow(API, namespace, name, fresh=True)
     async with aclosing(changes):
         pending = asyncio.ensure_future(anext(changes))
         try:

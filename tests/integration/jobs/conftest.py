@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_dict, kubeconfig_file
+from airflow_provider_sparkml.client.reflector import Reflector
 from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.exceptions import AlreadyExistsError
 from airflow_provider_sparkml.jobs.submit import Submission, submit
@@ -215,6 +216,16 @@ async def hub(airflow) -> AsyncIterator[WatchHub]:
     hub = WatchHub(airflow)
     yield hub
     await hub.close()
+
+
+@pytest.fixture
+def fall_behind(monkeypatch):
+    """From its call on, let no watch hear of any change."""
+
+    def fall_behind() -> None:
+        monkeypatch.setattr(Reflector, "_apply", lambda self, kind, obj: None)
+
+    return fall_behind
 
 
 @pytest.fixture

@@ -185,6 +185,20 @@ async def test_ready_of_the_old_version_is_not_taken_for_the_new_ones(deploying,
     assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
 
 
+async def test_ready_of_the_old_version_is_not_taken_for_the_new_ones_by_a_watch_that_is_behind(
+    deploying, rolling, kserve, told, fall_behind
+):
+    first = await deploying(flights("a"))
+    await kserve.roll(first.obj)
+    await kserve.write()
+    await ended(rolling(first.ref))
+    fall_behind()
+    second = await deploying(flights("b"))
+    task = rolling(second.ref)
+    await told.until("still has the version before")
+    assert not task.done()
+
+
 async def test_a_model_that_does_not_load_fails_at_once_and_what_we_made_is_gone(
     deploying, rolling, kserve, client, airflow, namespace, told
 ):

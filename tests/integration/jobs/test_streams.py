@@ -508,6 +508,40 @@ async def test_whoever_waits_for_the_same_upgrade_hears_that_it_was_rolled_back(
             await stream.conclude(await ended(task), by)
 
 
+async def test_a_start_is_waited_for_though_the_watch_has_yet_to_hear_of_it(stream, fall_behind):
+    await stream.healthy()
+    await stream.operator.write(NAME, "FAILED", submissionID="s1")
+    fall_behind()
+    await stream.ensure(by="chain-2")
+    task = stream.tend()
+    await stream.told.until("Restarting")
+    assert not task.done()
+
+
+async def test_a_stop_is_waited_for_though_the_watch_has_yet_to_hear_of_it(stream, fall_behind):
+    await stream.healthy()
+    fall_behind()
+    await ask_to_stop(stream.airflow, NAME, stream.namespace, 20, stream.told)
+    task = stream.stopping()
+    await stream.asked(begun=task)
+    assert not task.done()
+
+
+async def test_the_sensor_takes_no_end_for_one_that_was_before_the_stream_was_started_again(
+    stream, airflow, hub, namespace, told, fall_behind
+):
+    await stream.healthy()
+    await stream.operator.write(NAME, "FAILED", submissionID="s1")
+    await stream.ensure(by="chain-2")
+    task = stream.tend()
+    await stream.told.until("Restarting")
+    fall_behind()
+    await stream.runs("s2")
+    health = await ended(stream._begin(observe(airflow, hub, namespace, NAME, Expected(window=0.1), log=told)))
+    assert health.name == NAME
+    assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+
+
 async def test_a_stream_that_was_started_again_meanwhile_is_not_suspended(stream):
     await stream.healthy(policy="Always")
     await ask_to_stop(stream.airflow, NAME, stream.namespace, 20, stream.told)

@@ -33,8 +33,8 @@ async def hub(client):
 class Follower:
     """Reads one followed object, a state at a time."""
 
-    def __init__(self, hub, name, namespace="team"):
-        self.stream = hub.follow(APPS, namespace, name)
+    def __init__(self, hub, name, namespace="team", **options):
+        self.stream = hub.follow(APPS, namespace, name, **options)
 
     async def __aenter__(self):
         return self
@@ -184,6 +184,34 @@ async def test_an_object_created_after_the_last_event_seen_is_found(hub, collect
             collection.release()
             # The late event of the creation is not told a second time.
             assert await pi.next() == "RUNNING"
+
+
+async def test_whoever_wants_it_fresh_is_given_nothing_older_than_the_call(hub, collection):
+    collection.put("pi", "FAILED")
+    async with Follower(hub, "pi") as pi:
+        assert await pi.next() == "FAILED"
+        await collection.reached(watching=1)
+        collection.silent = True
+        collection.put("pi", "SUBMITTED")
+        async with Follower(hub, "pi") as another, Follower(hub, "pi", fresh=True) as fresh:
+            assert await another.next() == "FAILED"
+            assert await fresh.next() == "SUBMITTED"
+            # What one has read, all know.
+            assert [await another.next(), await pi.next()] == ["SUBMITTED", "SUBMITTED"]
+            collection.put("pi", "RUNNING")
+            collection.release()
+            assert [await each.next() for each in (pi, another, fresh)] == ["RUNNING"] * 3
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["unknown", "known"])
+async def test_what_is_not_there_any_more_is_told_to_whoever_wants_it_fresh(hub, collection, told):
+    if told:
+        collection.put("pi", "FAILED")
+        collection.delete("pi")
+    async with Follower(hub, "pi", fresh=True) as fresh:
+        assert await fresh.next() is None
+        collection.put("pi", "SUBMITTED")
+        assert await fresh.next() == "SUBMITTED"
 
 
 async def test_a_slow_consumer_gets_the_newest_and_never_misses_the_last_state_before_a_deletion(hub, collection):
