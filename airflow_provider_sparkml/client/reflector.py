@@ -27,7 +27,16 @@ _SETTLED_SECONDS = 0.5
 _POLLS_BEFORE_WATCH = 30
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # What the functions of resources/ read of a spec; the rest can be large and is never looked at while waiting.
-_SPEC_KEPT = ("suspend", "sparkConf", "restartPolicy", "runPolicy", "maxTrialCount", "objective", "clusterTolerations")
+_SPEC_KEPT = (
+    "suspend",
+    "active",
+    "sparkConf",
+    "restartPolicy",
+    "runPolicy",
+    "maxTrialCount",
+    "objective",
+    "clusterTolerations",
+)
 
 
 class Entry(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -14,27 +14,31 @@ if TYPE_CHECKING:
     from airflow_provider_sparkml.client.watch import WatchHub
 
 Watched = tuple[ApiResource, str]
-"""Type and name of an object."""
+"""Type and name of an object; without a name all objects of the type are meant."""
 
 
 async def merged(
-    hub: WatchHub, namespace: str | None, watched: Iterable[Watched]
+    hub: WatchHub, namespace: str | None, watched: Sequence[Watched]
 ) -> AsyncGenerator[tuple[Watched, Manifest | None], None]:
-    """Yield the changes of several objects as they come, none older than this call; a fault of one ends it.
+    """Yield the changes of several objects as they come; a fault of one ends it.
 
     :param hub: the shared watch.
     :param namespace: where they are.
-    :param watched: which objects.
-    :return: which one, and the object; ``None`` where there is none.
+    :param watched: which objects. Of the first nothing is yielded that is older than this call.
+    :return: which one, and the object; ``None`` where there is none. Of all objects of a type, none is ever ``None``.
     :raises ForbiddenError: one may not be read.
     """
     queue: asyncio.Queue[tuple[Watched, Manifest | None] | asyncio.Task[None]] = asyncio.Queue()
 
     async def copy(which: Watched) -> None:
         api, name = which
-        changes = hub.follow(api, namespace, name, fresh=True)
         with explained("list", api, namespace or ""):
-            async with aclosing(changes):
+            if not name:
+                async with aclosing(hub.follow_all(api, namespace)) as crowds:
+                    async for crowd in crowds:
+                        for each in crowd:
+                            queue.put_nowait((which, each))
+            async with aclosing(hub.follow(api, namespace, name, fresh=which == watched[0])) as changes:
                 async for obj in changes:
                     queue.put_nowait((which, obj))
 

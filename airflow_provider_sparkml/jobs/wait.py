@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, ForbiddenError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
-from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME, Admission, QueueWatch
+from airflow_provider_sparkml.jobs.kueue import DEACTIVATED, QUEUE_NAME, Admission, QueueWatch
 from airflow_provider_sparkml.jobs.log import JobLog
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Expired, Outcome, epoch
 from airflow_provider_sparkml.jobs.pods import locate, resolve
@@ -184,6 +184,8 @@ class WatchedJob:
             await self._on_change(obj)
         if self._verdict.phase.is_terminal:
             return Outcome(self.ref, self._verdict, earlier=self._earlier_runs())
+        if self._verdict.phase is Phase.QUEUED and self._verdict.reason.startswith(DEACTIVATED):
+            return Outcome(self.ref, self._verdict, expired="queue")
         if moved:
             self.rounds.urge(self)
         return None

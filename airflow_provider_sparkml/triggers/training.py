@@ -7,7 +7,7 @@ from airflow_provider_sparkml.resources.kubeflow_v1 import MPI_JOB_V1, PYTORCH_J
 from airflow_provider_sparkml.resources.mpi import MPI_JOB
 from airflow_provider_sparkml.resources.trainer import TRAIN_JOB
 from airflow_provider_sparkml.resources.training_pods import TRAINING_PODS
-from airflow_provider_sparkml.triggers.job import JobTrigger
+from airflow_provider_sparkml.triggers.job import JobTrigger, Waiter
 from airflow_provider_sparkml.triggers.sensor import JobSensorTrigger
 from airflow_provider_sparkml.triggers.versions import of_version
 
@@ -85,9 +85,15 @@ class XGBoostJobSensorTrigger(JobSensorTrigger):
 
 
 class ExperimentTrigger(JobTrigger):
-    """Waits for the Experiment that its task has submitted."""
+    """Waits for the Experiment that its task has submitted, and for the admission of its trials."""
 
     resource = EXPERIMENT
+
+    def waiter(self) -> Waiter:
+        """Return the wait that sees what a queue makes of the trials."""
+        from airflow_provider_sparkml.jobs.experiment import wait_for_trials
+
+        return wait_for_trials
 
 
 class ExperimentSensorTrigger(JobSensorTrigger):

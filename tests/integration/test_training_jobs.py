@@ -6,19 +6,30 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from airflow_provider_sparkml.client.client import KubernetesClient
+from airflow_provider_sparkml.client.watch import WatchHub
+from airflow_provider_sparkml.exceptions import NotAdmittedError
+from airflow_provider_sparkml.jobs.experiment import wait_for_trials
+from airflow_provider_sparkml.jobs.finish import finish
+from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME
+from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.local.controllers.experiments import SUGGESTION
 from airflow_provider_sparkml.local.controllers.kubeflow_v1_pods import PYTORCH, TENSORFLOW, XGBOOST
+from airflow_provider_sparkml.local.controllers.kueue import CLUSTER_QUEUE, LOCAL_QUEUE, WORKLOAD
 from airflow_provider_sparkml.local.controllers.trainer_runtimes import CLUSTER_TRAINING_RUNTIME, TRAINING_RUNTIME
 from airflow_provider_sparkml.local.controllers.trials import TRIAL
-from airflow_provider_sparkml.resources.base import ApiResource, Manifest
+from airflow_provider_sparkml.resources.base import ApiResource, Manifest, ResourceRef
 from airflow_provider_sparkml.resources.core import CONFIG_MAP, POD, SECRET, SERVICE
 from airflow_provider_sparkml.resources.katib import API as EXPERIMENT
+from airflow_provider_sparkml.resources.katib import EXPERIMENT as KIND
 from airflow_provider_sparkml.resources.katib_trials import known_facts
 from airflow_provider_sparkml.resources.mpi import API as MPI_JOB
 from airflow_provider_sparkml.resources.trainer import API as TRAIN_JOB
 from airflow_provider_sparkml.resources.training_pods import API as JOB
 from tests.integration.conftest import until
+from tests.integration.jobs.conftest import Told
 from tests.integration.training import conditions, container, template
 
 PYTORCH_JOB, TF_JOB, XGBOOST_JOB = PYTORCH.api, TENSORFLOW.api, XGBOOST.api
@@ -445,6 +456,58 @@ async def test_an_experiment_ends_when_its_goal_is_reached_or_too_much_fails(
     done = await ended(cluster_client, EXPERIMENT, cluster_namespace, "failing")
     assert conditions(done)["Failed"] == "ExperimentFailed"
     assert done["status"]["currentOptimalTrial"]["parameterAssignments"] == [{"name": "x", "value": "0"}]
+
+
+async def until_admitted(client: KubernetesClient, namespace: str, number: int) -> list[Manifest]:
+    """Wait until Kueue has said of so many workloads what it makes of them."""
+    async with asyncio.timeout(20):
+        while True:
+            found = (await client.list(WORKLOAD, namespace)).items
+            if len([each for each in found if each.get("status")]) >= number:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_trials_wait_in_a_queue_and_some_of_them_in_vain(
+    cluster_client: KubernetesClient, cluster_namespace: str
+) -> None:
+    client, namespace = cluster_client, cluster_namespace
+    version = {"apiVersion": "kueue.x-k8s.io/v1beta2"}
+    flavors = [{"name": "default", "resources": [{"name": "cpu", "nominalQuota": "0"}]}]
+    spec = {"resourceGroups": [{"coveredResources": ["cpu"], "flavors": flavors}]}
+    await client.create(CLUSTER_QUEUE, {**version, "metadata": {"name": namespace}, "spec": spec})
+    local = {**version, "metadata": {"name": "team"}, "spec": {"clusterQueue": namespace}}
+    await client.create(LOCAL_QUEUE, local, namespace)
+    trial = trial_job()
+    trial["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
+    manifest = experiment(trial, ["1", "2"])
+    manifest["metadata"]["labels"] = {QUEUE_NAME: "team"}
+    job = await client.create(EXPERIMENT, KIND.normalize(manifest), namespace)
+    hub, told = WatchHub(client), Told()
+    waiting = asyncio.create_task(
+        wait_for_trials(client, hub, KIND, ResourceRef.of(job), Deadlines(queue_seconds=200), log=told)
+    )
+    try:
+        await told.until("QUEUED (Running): 0 of 2 trials succeeded; trial search-")
+        one, _ = await until_admitted(client, namespace, 2)
+        assert "insufficient quota for cpu in flavor default" in told.text
+        await client.patch(WORKLOAD, one["metadata"]["name"], {"spec": {"active": False}}, namespace)
+        await told.until("its workload is deactivated")
+        assert not waiting.done()
+        flavors[0]["resources"] = [{"name": "cpu", "nominalQuota": "1"}]
+        await client.patch(CLUSTER_QUEUE, namespace, {"spec": spec})
+        async with asyncio.timeout(60):
+            outcome = await waiting
+    finally:
+        waiting.cancel()
+        await hub.close()
+    # The other one has run; the one that never will is all that is left.
+    with pytest.raises(
+        NotAdmittedError, match=r"^Kueue has deactivated the workload of Experiment .*: 1 of 2 trials .*; trial search-"
+    ):
+        await finish(client, KIND, outcome, on_finish="keep", log=told)
+    await nothing_left(client, namespace, EXPERIMENT, TRIAL, SUGGESTION)
+    await client.delete(CLUSTER_QUEUE, namespace)
 
 
 async def test_trials_may_be_train_jobs(cluster_client: KubernetesClient, cluster_namespace: str) -> None:

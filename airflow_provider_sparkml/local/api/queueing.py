@@ -21,12 +21,17 @@ QUEUED_KINDS: Mapping[ApiResource, tuple[str, ...]] = {
     ApiResource("kubeflow.org", "v1", "xgboostjobs", "XGBoostJob"): _RUN_POLICY,
 }
 """The kinds, and where each has its ``suspend``."""
+_OWNERS = {(api.api_version, api.kind) for api in QUEUED_KINDS}
+"""What is part of one of these waits with it; what others own, such as a Trial, is a job of its own."""
 
 
 def is_queued(api: ApiResource, obj: Manifest) -> bool:
-    """Whether Kueue decides when this job runs: it names a queue, and is not part of another job."""
+    """Whether Kueue decides when this job runs: it names a queue, and is no part of another that it decides about."""
     meta = obj["metadata"]
-    owned = any(each.get("controller") for each in meta.get("ownerReferences") or ())
+    owned = any(
+        each.get("controller") and (each.get("apiVersion"), each.get("kind")) in _OWNERS
+        for each in meta.get("ownerReferences") or ()
+    )
     return api in QUEUED_KINDS and bool((meta.get("labels") or {}).get(QUEUE_LABEL)) and not owned
 
 

@@ -258,10 +258,8 @@ async def test_a_launcher_fails_with_a_rank(
 ) -> None:
     with pytest.raises(ApplicationError, match=r"^launcher ended with exit code 9"):
         await asyncio.wait_for(run(resource, job(FAIL="0", EXIT_CODE="7")), 60)
+    # The workers, whose logs are sshd's, may be gone by now: cleanPodPolicy asks for it, and a failed JobSet's jobs go.
     assert "[launcher] step=1 sum=3.0" in told.lines
-    if resource is TRAIN_JOB:  # the MPI operator may have deleted the workers already, as cleanPodPolicy asks for
-        for node in ("node-0", "node-1"):
-            assert any(line.startswith(f"[{node}] Server listening on ") for line in told.lines)
 
 
 async def test_a_killed_rank_is_worth_a_retry(

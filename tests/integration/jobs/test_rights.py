@@ -18,19 +18,22 @@ from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.exceptions import ApplicationError, ForbiddenError, ModelNotReadyError
 from airflow_provider_sparkml.jobs import rounds
 from airflow_provider_sparkml.jobs.deploy import deploy, finish_deploy
+from airflow_provider_sparkml.jobs.experiment import wait_for_trials
 from airflow_provider_sparkml.jobs.finish import finish
+from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME
 from airflow_provider_sparkml.jobs.outcome import Deadlines
 from airflow_provider_sparkml.jobs.preflight import Status, Wanted, preflight
 from airflow_provider_sparkml.jobs.rollout import wait_for_rollout
 from airflow_provider_sparkml.jobs.submit import submit
 from airflow_provider_sparkml.jobs.wait import wait
+from airflow_provider_sparkml.resources.base import Phase
 from airflow_provider_sparkml.resources.serving import INFERENCE_SERVICE
 from airflow_provider_sparkml.resources.spark import SPARK_APPLICATION
 from airflow_provider_sparkml.resources.spark_apache import ApacheSparkApplication
 from tests.integration.jobs.conftest import Operator, Told, identity, pi
 from tests.integration.jobs.test_deploy import FAILURE, Kserve, flights
 from tests.shipped_roles import Triple, rule, to_add, triples, without
-from tests.unit.resources.kinds import BY_ID, KINDS, Kind
+from tests.unit.resources.kinds import BY_ID, KINDS, Kind, conditions
 
 APPS = ("sparkoperator.k8s.io", "sparkapplications")
 
@@ -112,7 +115,8 @@ async def seen(task: asyncio.Task[Any], told: Told, text: str) -> None:
 
 
 def test_every_right_is_tried() -> None:
-    assert set(LOSSES) == triples("airflow")
+    # Workloads are watched for Experiments only; without it they are listed, as is any type.
+    assert {*LOSSES, ("kueue.x-k8s.io", "workloads", "watch")} == triples("airflow")
 
 
 async def test_with_all_of_them_nothing_is_missing(airflow, operator, namespace, told):
@@ -290,6 +294,30 @@ async def test_any_other_kind_without_one_right(file, kind, verb, lacking, clien
     )
     assert re.match(line, refusal)
     assert verb == "watch" or to_add(missing) in told.text
+
+
+@pytest.mark.parametrize("queue", ["team-a", ""])
+@pytest.mark.parametrize("verb", ["list", "get"], ids=["forbidden", "no Kueue"])
+async def test_an_experiment_without_a_right_to_workloads_or_without_kueue(
+    verb, queue, lacking, client, namespace, told
+):
+    kind = BY_ID["Experiment"]
+    manifest = {**kind.manifest, "metadata": {"labels": {QUEUE_NAME: queue} if queue else {}}}
+    async with lacking(("kueue.x-k8s.io", "workloads", verb), "airflow", "training") as limited:
+        ref = (await submit(limited, kind.resource, manifest, identity(), namespace=namespace, log=told)).ref
+        hub = WatchHub(limited)
+        task = asyncio.create_task(wait_for_trials(limited, hub, kind.resource, ref, Deadlines(), log=told))
+        running = {"conditions": conditions(Created="True", Running="True"), "runningTrialList": ["a"]}
+        await client.patch(kind.resource.api, ref.name, {"status": running}, namespace, subresource="status")
+        await seen(task, told, "RUNNING")
+        await client.patch(kind.resource.api, ref.name, {"status": kind.ended()}, namespace, subresource="status")
+        outcome = await asyncio.wait_for(task, 20)
+        await hub.close()
+    assert outcome.verdict.phase is Phase.SUCCEEDED
+    refusals = [line for line in told.lines if "forbidden" in line]
+    assert [line.partition(": ")[0] for line in refusals] == (
+        ["Whether Kueue keeps its trials waiting will not be seen"] if queue and verb == "list" else []
+    )
 
 
 @pytest.mark.parametrize("verb", ["create", "get"])

@@ -195,10 +195,14 @@ async def test_queues_that_are_missing_or_stopped_let_nobody_go(api_server: Any,
 
 async def test_only_jobs_with_a_queue_that_are_their_own_masters_are_held_back(api: Api) -> None:
     await api.make_job("free", queue="")
-    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1-2-3", "controller": True}
-    part = await api.make_job("part", ownerReferences=[owner])
+    owner = {"apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "name": "x", "uid": "1-2-3"}
+    part = await api.make_job("part", ownerReferences=[{**owner, "controller": True}])
     assert not await api.is_held_back("free")
     assert not part["spec"].get("suspend")
+    # Kueue knows no Trials, so a job of one is asked for as any other.
+    owner |= {"apiVersion": "kubeflow.org/v1beta1", "kind": "Trial"}
+    trial = await api.make_job("trial", ownerReferences=[{**owner, "controller": True}])
+    assert trial["spec"]["suspend"] is True
 
 
 ONE, TWO = Replica(image="i:1", command=["train"]), Replica(image="i:1", command=["train"], replicas=2)
