@@ -23,7 +23,7 @@ from airflow_provider_sparkml.resources.base import (
 from airflow_provider_sparkml.resources.conditions import read_conditions
 from airflow_provider_sparkml.resources.fields import convert, integer, number, text, texts
 from airflow_provider_sparkml.resources.katib_check import check, known_kind
-from airflow_provider_sparkml.resources.katib_trials import known_facts, trial_template
+from airflow_provider_sparkml.resources.katib_trials import known_facts, name_applications, trial_template
 from airflow_provider_sparkml.resources.replicas import part_of
 from airflow_provider_sparkml.resources.training import QUEUE_LABEL, manifest_of, metadata_of
 
@@ -293,6 +293,7 @@ def normalize(manifest: Manifest) -> Manifest:
         for name, value in known_facts(trial).items():
             template.setdefault(name, value)
         template["trialSpec"] = kind.normalize(trial) if kind is not None else trial
+        name_applications(template)
     return result
 
 

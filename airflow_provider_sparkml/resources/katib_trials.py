@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_sparkml.resources.base import Manifest, present
 from airflow_provider_sparkml.resources.manifests import load_manifest
 from airflow_provider_sparkml.resources.replicas import containers_of, part_of
+from airflow_provider_sparkml.resources.training import APPLICATION_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class TrialKind:
     template: tuple[str, ...] = ()
 
 
+_TRIAL_NAME = "sparkmlTrialName"
 _MASTER = {"training.kubeflow.org/job-role": "master"}
 _LAUNCHER = {"training.kubeflow.org/job-role": "launcher"}
 _INDEX_0 = {"batch.kubernetes.io/job-completion-index": "0"}
@@ -80,6 +82,34 @@ def known_facts(trial: Manifest) -> dict[str, Any]:
     )
 
 
+def name_applications(template: dict[str, Any]) -> None:
+    """Let each trial be an application of its own for YuniKorn, by its name, in place; else all would have one id.
+
+    :param template: ``spec.trialTemplate``.
+    """
+    found = [
+        each for each in _annotations(template.get("trialSpec")) if "${" not in str(each.get(APPLICATION_ID, "${"))
+    ]
+    for each in found:
+        each[APPLICATION_ID] = f"${{trialParameters.{_TRIAL_NAME}}}"
+    declared = template.setdefault("trialParameters", []) if found else None
+    if isinstance(declared, list):
+        declared.append({"name": _TRIAL_NAME, "reference": "${trialSpec.Name}"})
+
+
+def _annotations(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the annotations anywhere in a manifest."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key == "annotations" and isinstance(each, dict):
+                yield each
+            else:
+                yield from _annotations(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _annotations(each)
+
+
 def _condition(name: str) -> str:
     """Return GJSON that finds a condition which holds."""
     return f'status.conditions.#(type=="{name}")#|#(status=="True")#'
@@ -101,4 +131,4 @@ def _first_container(manifest: Manifest, path: tuple[str, ...]) -> str:
     return str(part_of(containers[0]).get("name") or "") if containers else ""
 
 
-__all__ = ["known_facts", "trial_template"]
+__all__ = ["known_facts", "name_applications", "trial_template"]

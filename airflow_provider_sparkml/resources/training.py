@@ -16,6 +16,8 @@ from airflow_provider_sparkml.resources.spark_volumes import Volume, volumes_of
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """Label of Kueue's local queue (https://kueue.sigs.k8s.io/docs/tasks/run/)."""
+APPLICATION_ID = "yunikorn.apache.org/app-id"
+"""Annotation of the pods that YuniKorn takes for one application."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class YuniKorn:
     """YuniKorn starts all pods of a job together (https://yunikorn.apache.org/docs/user_guide/gang_scheduling/).
 
     :param queue: YuniKorn's queue, such as ``root.research``.
-    :param application_id: what YuniKorn calls the job; by default the task attempt's ids, as a template.
+    :param application_id: what YuniKorn calls the job; by default the task attempt's ids, as a template. Trials of an
+        Experiment are called by their own names.
     """
 
     queue: str = ""
@@ -66,7 +69,7 @@ class YuniKorn:
     def annotations(self, group: str, groups: Mapping[str, Replica]) -> dict[str, Any]:
         """Return the pods' annotations: the application, its queue, and how many pods of which size it needs."""
         return present({"yunikorn.apache.org/queue": self.queue}) | {
-            "yunikorn.apache.org/app-id": self.application_id,
+            APPLICATION_ID: self.application_id,
             "yunikorn.apache.org/task-group-name": group,
             "yunikorn.apache.org/task-groups": f"[{', '.join(_task_group(*each) for each in groups.items())}]",
         }
@@ -274,6 +277,7 @@ def _task_group(name: str, replica: Replica) -> str:
 
 
 __all__ = [
+    "APPLICATION_ID",
     "QUEUE_LABEL",
     "Gang",
     "Replica",

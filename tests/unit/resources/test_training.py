@@ -325,6 +325,19 @@ def test_the_queue_of_a_search_is_that_of_its_trials() -> None:
     assert trial["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "team"}
 
 
+@pytest.mark.parametrize("own", ["", "search-${trialParameters.lr}"])
+def test_each_trial_of_a_search_is_an_application_of_its_own_for_yunikorn(own: str) -> None:
+    gang = YuniKorn(queue="root.q", application_id=own or "dag/task/1")
+    worker = Replica(image="i:1", command=["t", "${trialParameters.lr}"], replicas=2)
+    trial = PyTorchJob(master=ONE, worker=worker, run_policy=RunPolicy(gang=gang))
+    template = built(replace(SEARCH, trial=trial))["spec"]["trialTemplate"]
+    replicas = template["trialSpec"]["spec"]["pytorchReplicaSpecs"].values()
+    found = {each["template"]["metadata"]["annotations"]["yunikorn.apache.org/app-id"] for each in replicas}
+    assert found == {own or "${trialParameters.sparkmlTrialName}"}
+    declared = {each["name"]: each["reference"] for each in template["trialParameters"]}
+    assert declared == {"lr": "lr"} | ({} if own else {"sparkmlTrialName": "${trialSpec.Name}"})
+
+
 def test_katib_puts_text_into_trials() -> None:
     trial = TrainJob(trainer=Trainer(image="i:1", command=["t"], num_nodes="${trialParameters.n}"))
     search = replace(SEARCH, trial=trial, parameters=[Parameter(name="n", type="int", min=1, max=3)])
