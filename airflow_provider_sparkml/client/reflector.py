@@ -34,6 +34,7 @@ _SPEC_KEPT = (
     "restartPolicy",
     "runPolicy",
     "maxTrialCount",
+    "parallelTrialCount",
     "objective",
     "clusterTolerations",
 )
@@ -114,6 +115,7 @@ class Reflector:
         self._poll_seconds = poll_seconds
         self._changed = changed
         self._listed = listed
+        self._learned: dict[str, Entry] | None = None  # by GET, while a list is under way
         self._version = ""
         self._current = False  # whether a watch may go on from _version
         self._settled = False  # whether the present watch has proved to work
@@ -157,13 +159,23 @@ class Reflector:
             return False  # what the watch has seen by now includes its deletion
         if known is None or known.version < entry.version:
             self.entries[name] = entry
+            if self._learned is not None:
+                self._learned[name] = entry
             self._changed(name, entry, False)
         return True
 
     async def _list(self) -> None:
         """Make the copy equal to a list, and tell the differences."""
-        found = await self._client.list(self._api, self._namespace, label_selector=self._label_selector)
-        before, self.entries = self.entries, {obj["metadata"]["name"]: Entry.of(obj) for obj in found.items}
+        self._learned = {}
+        try:
+            found = await self._client.list(self._api, self._namespace, label_selector=self._label_selector)
+            listed = {obj["metadata"]["name"]: Entry.of(obj) for obj in found.items}
+            # What a GET found meanwhile may be newer than the list, though not what it found before: etcd may have been
+            # restored since.
+            newer = {k: v for k, v in self._learned.items() if v.version > _number(found.resource_version)}
+        finally:
+            self._learned = None
+        before, self.entries = self.entries, listed | newer
         self._version, self._current = found.resource_version, True
         self._refused_since = None
         for name, entry in self.entries.items():

@@ -58,8 +58,8 @@ class WatchHub:
         watch = self._watch(api, namespace, label_selector)
         follower = watch.join(name)
         try:
-            if fresh:
-                await watch.find(name)
+            if fresh and await watch.find(name) is False:
+                follower.lose()
             while True:
                 entry = await follower.take()
                 if entry is not None:
@@ -69,18 +69,22 @@ class WatchHub:
         finally:
             watch.leave(name, follower)
 
-    async def follow_all(self, api: ApiResource, namespace: str | None) -> AsyncGenerator[list[Manifest], None]:
+    async def follow_all(
+        self, api: ApiResource, namespace: str | None, *, containing: str = ""
+    ) -> AsyncGenerator[list[Manifest], None]:
         """Yield all objects there are, and then those that change, as many at once as have changed meanwhile.
 
         A slow consumer is given the newest state of each, and of one that was deleted its last; nothing is said of the
         deletion itself. Objects and outages are as in :meth:`follow`, whose watch this shares.
 
         :param namespace: of the objects; ``None`` for cluster-wide types only.
+        :param containing: leave out those whose compact JSON does not have this text in it, which costs much less than
+            to look at them: ``"name":"search-`` for those that name anything which begins so.
         :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
         :raises InvalidConnectionError: the credentials cannot be used.
         """
         watch = self._watch(api, namespace)
-        crowd = watch.join_all()
+        crowd = watch.join_all(containing.encode())
         try:
             while True:
                 yield [entry.load() for entry in await crowd.take()]
@@ -144,10 +148,10 @@ class _SharedWatch:
             del self._followers[name]
         self._go()
 
-    def join_all(self) -> _Crowd:
+    def join_all(self, containing: bytes) -> _Crowd:
         """Add a follower of all objects; it is offered what is known now, or as soon as the copy is complete."""
         self._stay()
-        crowd = _Crowd()
+        crowd = _Crowd(containing)
         self._crowds.add(crowd)
         for name, entry in self._reflector.entries.items():
             crowd.offer(name, entry, gone=False)
@@ -170,8 +174,11 @@ class _SharedWatch:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self.end, ApiUnavailableError("the watch was idle"))
 
-    async def find(self, name: str) -> bool:
-        """Ask the API server for an object; if it is there and the copy is behind, its followers are offered it."""
+    async def find(self, name: str) -> bool | None:
+        """Ask the API server for an object; if it is there and the copy is behind, its followers are offered it.
+
+        :return: whether it is there; ``None`` where that may not be asked.
+        """
         failures = 0
         while True:
             try:
@@ -179,7 +186,7 @@ class _SharedWatch:
             except NotFoundError:
                 return False
             except ForbiddenError:
-                return False  # may list but not get: then the list has the word
+                return None  # may list but not get: then the list has the word
             except ApiUnavailableError as error:
                 failures += 1
                 await asyncio.sleep(max(error.retry_after, backoff(failures)))
@@ -267,6 +274,11 @@ class _Follower(_Waiter):
             self._gone = True
         self._wake()
 
+    def lose(self) -> None:
+        """Note that the object is gone, and its newest state out of date."""
+        self._newest, self._gone = None, True
+        self._wake()
+
     async def take(self) -> Entry | None:
         """Return the newest state not taken yet, then ``None`` if the object is gone; wait while there is neither."""
         while True:
@@ -282,15 +294,18 @@ class _Follower(_Waiter):
 class _Crowd(_Waiter):
     """One waiter for all objects, with room for the newest state of each, and the last one of each that is gone."""
 
-    __slots__ = ("_last", "_newest")
+    __slots__ = ("_containing", "_last", "_newest")
 
-    def __init__(self) -> None:
+    def __init__(self, containing: bytes) -> None:
         super().__init__()
+        self._containing = containing
         self._newest: dict[str, Entry] = {}
         self._last: list[Entry] = []
 
     def offer(self, name: str, entry: Entry | None, *, gone: bool) -> None:
         """Note a newer state of an object, or its last one; another object of its name may follow."""
+        if entry is not None and self._containing not in entry.data:
+            return
         if entry is not None:
             self._newest[name] = entry
         if gone and name in self._newest:

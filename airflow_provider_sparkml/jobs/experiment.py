@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_sparkml.exceptions import ForbiddenError, ResourceTypeNotFoundError
 from airflow_provider_sparkml.jobs.kueue import QUEUE_NAME, WORKLOAD, Admission, read_admission
 from airflow_provider_sparkml.jobs.log import JobLog
-from airflow_provider_sparkml.jobs.merged import merged
+from airflow_provider_sparkml.jobs.merged import Watched, merged
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.wait import OnChange, wait
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef, Verdict
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _TOLD = 3
 """Of how many waiting trials the reasons are told."""
+_PARALLEL = 3
+"""Katib's default of ``parallelTrialCount`` (DefaultTrialParallelCount in experiment_defaults.go)."""
+_DONE = ("trialsSucceeded", "trialsFailed", "trialsKilled", "trialsEarlyStopped")
+"""What Katib counts as done when it makes more trials (ReconcileTrials in experiment_controller.go)."""
 
 
 async def wait_for_trials(
@@ -36,7 +40,7 @@ async def wait_for_trials(
     """Wait until an Experiment ends, or a deadline passes; see :func:`~.wait.wait`.
 
     While Kueue has admitted none of the trials that are there, the Experiment is ``QUEUED``; so it is for good when it
-    has deactivated them all, since trials that never end leave no room for others.
+    has deactivated as many as Katib lets run at once, since trials that never end leave no room for others.
     """
     trials = _Trials(hub, resource, log)
     return await wait(client, trials, replace(resource, read=trials.read), ref, deadlines, log=log, on_change=on_change)
@@ -44,6 +48,10 @@ async def wait_for_trials(
 
 def queued(experiment: Manifest, verdict: Verdict, workloads: Mapping[str, Manifest]) -> Verdict:
     """Return the verdict on an Experiment that runs, ``QUEUED`` where none of its trials may.
+
+    After a trial has ended, Katib takes a moment to make the next: those that are there are not all that will be. Nor
+    do they tell since when nothing runs, unless the newest of them was made after the last end, or none has ended: then
+    the queue's clock is the wait's own.
 
     :param experiment: the Experiment.
     :param verdict: what its own status says.
@@ -57,13 +65,14 @@ def queued(experiment: Manifest, verdict: Verdict, workloads: Mapping[str, Manif
     lines = [f"trial {name}: {_line(admission)}" for name, admission in admissions.items()]
     if len(lines) > _TOLD:
         lines[_TOLD:] = ["…"]
-    refused = all(admission.deactivated for admission in admissions.values())
+    refused = len(trials) >= _wanted(experiment) and all(each.deactivated for each in admissions.values())
+    known = len(trials) >= _parallel(experiment) or len(trials) >= (experiment["status"].get("trials") or 0)
     return replace(
         verdict,
         phase=Phase.QUEUED,
         reason=admissions[trials[0]].deactivated if refused else "",
         message="; ".join([verdict.message, *lines]),
-        queued_since=max(map(_held_since, found.values())),
+        queued_since=max(map(_held_since, found.values())) if known else "",
     )
 
 
@@ -71,6 +80,41 @@ def _unfinished(experiment: Manifest) -> list[str]:
     """Return the names of the trials that have not ended."""
     status = experiment.get("status") or {}
     return [*(status.get("runningTrialList") or ()), *(status.get("pendingTrialList") or ())]
+
+
+def _parallel(experiment: Manifest) -> int:
+    """Return how many trials Katib lets run at once."""
+    return int((experiment.get("spec") or {}).get("parallelTrialCount") or _PARALLEL)
+
+
+def _wanted(experiment: Manifest) -> int:
+    """Return how many trials there are to be now; where a search has no more to suggest there are fewer, for good."""
+    most = (experiment.get("spec") or {}).get("maxTrialCount")
+    done = sum(experiment["status"].get(each) or 0 for each in _DONE)
+    return _parallel(experiment) if most is None else min(_parallel(experiment), int(most) - done)
+
+
+def current(workloads: Collection[Manifest], trial: str) -> Manifest:
+    """Return the Workload that tells of a trial: of its newest job, and an admitted one where that has several.
+
+    A job that was deleted by hand is made anew, and an elastic one has a second Workload until that is admitted.
+
+    :param workloads: those of the trial's jobs that are neither finished nor being deleted, at least one.
+    :param trial: its name.
+    """
+
+    def job(workload: Manifest) -> str:
+        owners = workload["metadata"].get("ownerReferences") or ()
+        return next((str(each.get("uid")) for each in owners if each.get("name") == trial), "")
+
+    newest = max(workloads, key=lambda each: str(each["metadata"].get("creationTimestamp")))
+    return next((each for each in workloads if job(each) == job(newest) and _is_admitted(each)), newest)
+
+
+def _is_over(workload: Manifest) -> bool:
+    """Return whether a workload holds nobody back any more."""
+    being_deleted = workload["metadata"].get("deletionTimestamp")
+    return bool(being_deleted) or _condition(workload, "Finished").get("status") == "True"
 
 
 def _is_admitted(workload: Manifest) -> bool:
@@ -100,20 +144,23 @@ class _Trials:
         self._hub = hub
         self._resource = resource
         self._log = log
-        self._workloads: dict[str, Manifest] = {}
+        self._workloads: dict[str, dict[str, Manifest]] = {}  # of each trial, by UID
         self._told: set[str] = set()
         self._refusal = ""
+        self._refusal_told = False
 
     async def follow(
         self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the Experiment whenever it, or a Workload of its trials, has changed; no labels select these."""
-        watched, latest = [(api, name), (WORKLOAD, "")], list[Manifest | None]()
+        watched, latest = [Watched(api, name)], list[Manifest | None]()
+        if not self._refusal:
+            watched.append(Watched(WORKLOAD, containing=f'"name":"{name}-'))
         while True:
             try:
                 async with aclosing(merged(self._hub, namespace, watched)) as changes:
-                    async for (which, _), obj in changes:
-                        if which == api:
+                    async for which, obj in changes:
+                        if which.api == api:
                             latest = [obj]
                         elif obj is None or not self._take(obj, name):
                             continue
@@ -124,32 +171,42 @@ class _Trials:
                 if len(watched) == 1:
                     raise
                 watched.pop()
+                self._workloads.clear()
                 self._refusal = str(error)
 
     def read(self, experiment: Manifest) -> Verdict:
         """Return the verdict; an Experiment is queued while all trials that are there are."""
-        return queued(experiment, self._resource.read(experiment), self._workloads)
+        return queued(experiment, self._resource.read(experiment), self._current())
+
+    def _current(self) -> dict[str, Manifest]:
+        """Return the Workload of each trial that has one."""
+        return {trial: current(found.values(), trial) for trial, found in self._workloads.items() if found}
 
     def _take(self, workload: Manifest, experiment: str) -> bool:
         """Keep the Workload of a trial; return whether it is one: its job has the trial's name."""
         owners = [str(each.get("name")) for each in workload["metadata"].get("ownerReferences") or ()]
         trials = [name for name in owners if name.startswith(f"{experiment}-")]
-        for name in trials:
-            self._workloads[name] = workload
+        for trial in trials:
+            found = self._workloads.setdefault(trial, {})
+            if _is_over(workload):
+                found.pop(workload["metadata"]["uid"], None)
+            else:
+                found[workload["metadata"]["uid"]] = workload
         return bool(trials)
 
     def _tell(self, experiment: Manifest | None) -> None:
         """Tell, once, of each trial that will never run unless somebody does something, and of what cannot be seen."""
         if experiment is None:
             return
-        if self._refusal and QUEUE_NAME in (experiment["metadata"].get("labels") or {}):
+        if self._refusal and not self._refusal_told and QUEUE_NAME in (experiment["metadata"].get("labels") or {}):
             self._log.info("Whether Kueue keeps its trials waiting will not be seen: %s", self._refusal)
-            self._refusal = ""
+            self._refusal_told = True
+        workloads = self._current()
         for name in _unfinished(experiment):
-            admission = read_admission(self._workloads[name]) if name in self._workloads else Admission()
+            admission = read_admission(workloads[name]) if name in workloads else Admission()
             if admission.deactivated and name not in self._told:
                 self._told.add(name)
                 self._log.warning("Kueue: trial %s: %s; only spec.active lets it go on", name, _line(admission))
 
 
-__all__ = ["queued", "wait_for_trials"]
+__all__ = ["current", "queued", "wait_for_trials"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_sparkml.jobs.advice import explained
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
@@ -13,8 +13,18 @@ from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 if TYPE_CHECKING:
     from airflow_provider_sparkml.client.watch import WatchHub
 
-Watched = tuple[ApiResource, str]
-"""Type and name of an object; without a name all objects of the type are meant."""
+
+class Watched(NamedTuple):
+    """What to follow.
+
+    :param api: the type.
+    :param name: of the object; without one all objects of the type are meant.
+    :param containing: of all objects, those with this in their JSON; see ``WatchHub.follow_all``.
+    """
+
+    api: ApiResource
+    name: str = ""
+    containing: str = ""
 
 
 async def merged(
@@ -31,10 +41,10 @@ async def merged(
     queue: asyncio.Queue[tuple[Watched, Manifest | None] | asyncio.Task[None]] = asyncio.Queue()
 
     async def copy(which: Watched) -> None:
-        api, name = which
+        api, name, containing = which
         with explained("list", api, namespace or ""):
             if not name:
-                async with aclosing(hub.follow_all(api, namespace)) as crowds:
+                async with aclosing(hub.follow_all(api, namespace, containing=containing)) as crowds:
                     async for crowd in crowds:
                         for each in crowd:
                             queue.put_nowait((which, each))

@@ -182,9 +182,9 @@ async def check_rights(client: KubernetesClient, needed: Iterable[Resource], nam
     """Return for each type whether every verb that this package uses is allowed (``SelfSubjectAccessReview``)."""
     groups = {each["name"] for each in await _groups(client)}
     rights = dict.fromkeys(right for resource in needed for right in rights_of(resource))
-    rights |= dict.fromkeys((*SHARED_RIGHTS, KUEUE))
+    rights |= dict.fromkeys((*SHARED_RIGHTS, *KUEUE))
     # What belongs to something that is not installed is asked for by nobody.
-    asked = [right for right in rights if right not in (KUEUE, KNATIVE) or right.api.group in groups]
+    asked = [right for right in rights if right not in (*KUEUE, KNATIVE) or right.api.group in groups]
     allowed = await _allowed(client, asked, namespace)
     return [judge_right(right, verbs, namespace) for right, verbs in allowed]
 

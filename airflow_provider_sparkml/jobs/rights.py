@@ -70,7 +70,10 @@ SHARED_RIGHTS = (
     Right(POD, (), ("get",), "no progress is shown", "proxy"),
 )
 """What is used with jobs of every kind."""
-KUEUE = Right(WORKLOAD, (), ("list", "watch"), "why Kueue keeps a job waiting is not shown")
+KUEUE = (
+    Right(WORKLOAD, (), ("list",), "why Kueue keeps a job waiting is not shown"),
+    Right(WORKLOAD, (), ("watch",), f"that an Experiment's trials wait for Kueue is seen {_SLOW}"),
+)
 """Where there is Kueue."""
 ROLLOUT = Right(DEPLOYMENT, ("list",), ("watch",), _SLOW)
 WORKERS = Right(STATEFUL_SET, ("list",), ("watch",), _SLOW)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_sparkml.exceptions import ForbiddenError, NotFoundError
 from airflow_provider_sparkml.jobs.advice import advise
 from airflow_provider_sparkml.jobs.log import JobLog
-from airflow_provider_sparkml.jobs.merged import merged
+from airflow_provider_sparkml.jobs.merged import Watched, merged
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.wait import OnChange, wait
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef, Verdict
@@ -111,10 +111,10 @@ class _Rollout:
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the InferenceService whenever it, or its Deployment, has changed; no labels select these."""
         latest: dict[ApiResource, Manifest | None] = {}
-        changes = merged(self._hub, namespace, [(api, name), (DEPLOYMENT, f"{name}-predictor")])
+        changes = merged(self._hub, namespace, [Watched(api, name), Watched(DEPLOYMENT, f"{name}-predictor")])
         async with aclosing(changes):
-            async for (which, _), obj in changes:
-                latest[which] = obj
+            async for which, obj in changes:
+                latest[which.api] = obj
                 service = latest.get(api)
                 if service is not None:
                     self._standing = await self._look(service, latest.get(DEPLOYMENT))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_sparkml.jobs.log import JobLog
-from airflow_provider_sparkml.jobs.merged import merged
+from airflow_provider_sparkml.jobs.merged import Watched, merged
 from airflow_provider_sparkml.jobs.outcome import Deadlines, Outcome
 from airflow_provider_sparkml.jobs.wait import OnChange, wait
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest, Phase, Resource, ResourceRef, Verdict
@@ -49,9 +49,9 @@ class _Cluster:
         self, api: ApiResource, namespace: str | None, name: str, *, label_selector: str = ""
     ) -> AsyncGenerator[Manifest | None, None]:
         """Yield the SparkCluster whenever it, or one of its StatefulSets, has changed; no labels select these."""
-        roles = {(STATEFUL_SET, set_name(name, role)): role for role in (MASTER, WORKER)}
+        roles = {Watched(STATEFUL_SET, set_name(name, role)): role for role in (MASTER, WORKER)}
         latest: list[Manifest | None] = []
-        changes = merged(self._hub, namespace, [(api, name), *roles])
+        changes = merged(self._hub, namespace, [Watched(api, name), *roles])
         async with aclosing(changes):
             async for which, obj in changes:
                 if which in roles:

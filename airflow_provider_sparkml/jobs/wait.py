@@ -270,7 +270,10 @@ class WatchedJob:
         api, namespace = self.resource.api, self.ref.namespace
         try:
             obj = await self._client.get(api, self.ref.name, namespace)
-            pods = (await self._client.list(POD, namespace, label_selector=self.resource.pod_selector(obj))).items
+            selector = self.resource.pod_selector(obj)
+            if not selector:
+                return True  # the kind cannot tell which are its own; all there are would say nothing of it
+            pods = (await self._client.list(POD, namespace, label_selector=selector)).items
         except ApiUnavailableError:
             return False
         except ApiError as error:

@@ -31,6 +31,7 @@ class TrialKind:
 
 
 _TRIAL_NAME = "sparkmlTrialName"
+_OWN_NAME = "${trialSpec.Name}"
 _MASTER = {"training.kubeflow.org/job-role": "master"}
 _LAUNCHER = {"training.kubeflow.org/job-role": "launcher"}
 _INDEX_0 = {"batch.kubernetes.io/job-completion-index": "0"}
@@ -90,11 +91,15 @@ def name_applications(template: dict[str, Any]) -> None:
     found = [
         each for each in _annotations(template.get("trialSpec")) if "${" not in str(each.get(APPLICATION_ID, "${"))
     ]
-    for each in found:
-        each[APPLICATION_ID] = f"${{trialParameters.{_TRIAL_NAME}}}"
     declared = template.setdefault("trialParameters", []) if found else None
-    if isinstance(declared, list):
-        declared.append({"name": _TRIAL_NAME, "reference": "${trialSpec.Name}"})
+    if not isinstance(declared, list):
+        return
+    # Katib takes a name that two parameters refer to for one parameter, and refuses the Experiment.
+    names = [part_of(each).get("name") for each in declared if part_of(each).get("reference") == _OWN_NAME]
+    if not names:
+        declared.append({"name": _TRIAL_NAME, "reference": _OWN_NAME})
+    for each in found:
+        each[APPLICATION_ID] = f"${{trialParameters.{names[0] if names else _TRIAL_NAME}}}"
 
 
 def _annotations(value: Any) -> Iterator[dict[str, Any]]:

@@ -480,7 +480,7 @@ async def test_trials_wait_in_a_queue_and_some_of_them_in_vain(
     await client.create(LOCAL_QUEUE, local, namespace)
     trial = trial_job()
     trial["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
-    manifest = experiment(trial, ["1", "2"])
+    manifest = experiment(trial, ["1", "2", "3"])
     manifest["metadata"]["labels"] = {QUEUE_NAME: "team"}
     job = await client.create(EXPERIMENT, KIND.normalize(manifest), namespace)
     hub, told = WatchHub(client), Told()
@@ -488,7 +488,7 @@ async def test_trials_wait_in_a_queue_and_some_of_them_in_vain(
         wait_for_trials(client, hub, KIND, ResourceRef.of(job), Deadlines(queue_seconds=200), log=told)
     )
     try:
-        await told.until("QUEUED (Running): 0 of 2 trials succeeded; trial search-")
+        await told.until("QUEUED (Running): 0 of 3 trials succeeded; trial search-")
         one, _ = await until_admitted(client, namespace, 2)
         assert "insufficient quota for cpu in flavor default" in told.text
         await client.patch(WORKLOAD, one["metadata"]["name"], {"spec": {"active": False}}, namespace)
@@ -501,9 +501,9 @@ async def test_trials_wait_in_a_queue_and_some_of_them_in_vain(
     finally:
         waiting.cancel()
         await hub.close()
-    # The other one has run; the one that never will is all that is left.
+    # The others have run, one after another; the one that never will is all that is left.
     with pytest.raises(
-        NotAdmittedError, match=r"^Kueue has deactivated the workload of Experiment .*: 1 of 2 trials .*; trial search-"
+        NotAdmittedError, match=r"^Kueue has deactivated the workload of Experiment .*: 2 of 3 trials .*; trial search-"
     ):
         await finish(client, KIND, outcome, on_finish="keep", log=told)
     await nothing_left(client, namespace, EXPERIMENT, TRIAL, SUGGESTION)

@@ -36,9 +36,12 @@ async def waiting(airflow, hub, told):
         options.setdefault("hub", hub)
         tasks.append(
             asyncio.create_task(
-                wait(airflow, options.pop("hub"), SPARK_APPLICATION, ref, deadlines or Deadlines(), **options)
+                wait(
+                    airflow, options.pop("hub"), options.pop("resource", SPARK_APPLICATION), ref,
+                    deadlines or Deadlines(), **options,
+                )
             )
-        )
+        )  # fmt: skip
         return tasks[-1]
 
     yield waiting
@@ -425,6 +428,16 @@ async def test_nothing_waits_in_the_queue_of_a_gang_scheduler_for_longer_than_it
     await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
     await gang_pod(client, ref)
     assert (await ended(waiting(ref, Deadlines(queue_seconds=1.5, **startup)))).expired == "queue"
+
+
+async def test_pods_of_others_tell_nothing_of_a_job_that_has_no_selector_yet(client, start, operator, waiting, told):
+    ref = (await start()).ref
+    await operator.write(ref.name, "SUBMITTED", lastSubmissionAttemptTime=now(-60))
+    await gang_pod(client, ref)
+    kind = replace(SPARK_APPLICATION, pod_selector=lambda obj: "")
+    task = waiting(ref, Deadlines(startup_seconds=1.0, queue_seconds=120), resource=kind)
+    assert (await ended(task)).expired == "startup"
+    assert "volcano" not in told.text
 
 
 async def test_what_was_let_go_since_it_was_looked_at_is_not_in_the_queue_any_more(

@@ -11,6 +11,7 @@ from contextlib import aclosing
 import pytest
 
 from airflow_provider_sparkml.client import reflector, watch
+from airflow_provider_sparkml.client.reflector import Entry
 from airflow_provider_sparkml.client.watch import WatchHub
 from airflow_provider_sparkml.exceptions import (
     ApiUnavailableError,
@@ -105,6 +106,23 @@ async def test_all_objects_are_followed_on_the_same_watch_and_none_goes_unseen(h
         await hub.close()
         with pytest.raises(ApiUnavailableError, match="closed"):
             await waiting
+
+
+async def test_of_all_objects_only_those_with_a_text_in_them_are_looked_at(hub, collection, monkeypatch):
+    loaded = []
+    load = Entry.load
+    monkeypatch.setattr(Entry, "load", lambda entry: loaded.append(1) or load(entry))
+    for number in range(100):
+        collection.put(f"other-{number}", "RUNNING")
+    collection.put("search-1", "RUNNING")
+    async with aclosing(hub.follow_all(APPS, "team", containing='"name":"search-')) as found:
+        assert [each["metadata"]["name"] for each in await anext(found)] == ["search-1"]
+        await collection.reached(watching=1)
+        collection.put("other-1", "FAILED")
+        collection.put("search-2", "RUNNING")
+        collection.delete("other-2")
+        assert [each["metadata"]["name"] for each in await anext(found)] == ["search-2"]
+    assert len(loaded) == 2
 
 
 async def test_what_is_yielded_is_the_followers_own(hub, collection):
@@ -212,6 +230,70 @@ async def test_what_is_not_there_any_more_is_told_to_whoever_wants_it_fresh(hub,
         assert await fresh.next() is None
         collection.put("pi", "SUBMITTED")
         assert await fresh.next() == "SUBMITTED"
+
+
+async def test_what_is_gone_is_not_shown_to_whoever_wants_it_fresh_though_the_watch_still_has_it(hub, collection):
+    collection.put("pi", "FAILED")
+    async with Follower(hub, "pi") as pi:
+        assert await pi.next() == "FAILED"
+        await collection.reached(watching=1)
+        collection.silent = True
+        collection.delete("pi")
+        async with Follower(hub, "pi", fresh=True) as fresh:
+            assert await fresh.next() is None
+            collection.put("pi", "SUBMITTED")
+            collection.release()
+            await fresh.until("SUBMITTED")
+
+
+async def test_whoever_may_list_but_not_get_is_shown_what_the_list_has(hub, collection, answers):
+    collection.put("pi", "FAILED")
+    collection.refuse["get"] = answers.status(403, "Forbidden")
+    async with Follower(hub, "pi") as pi:
+        await pi.next()
+        async with Follower(hub, "pi", fresh=True) as fresh:
+            assert await fresh.next() == "FAILED"
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["a GET is newer than the list", "the list is newer than a GET"])
+async def test_a_list_under_way_does_not_go_back_behind_a_get(hub, collection, no_pause, ahead):
+    """What was read meanwhile is never overwritten by what the server had read before."""
+    collection.put("pi", "FAILED")
+    async with Follower(hub, "pi") as pi:
+        assert await pi.next() == "FAILED"
+        await collection.reached(watching=1)
+        collection.silent = True
+        listing, listed = asyncio.Event(), asyncio.Event()
+
+        async def slow_list(request):
+            del collection.refuse["list"]
+            before = await collection.handle(request)
+            listing.set()
+            await listed.wait()
+            return before if ahead else await collection.handle(request)
+
+        collection.refuse["list"] = slow_list
+        collection.compact()
+        collection.bookmark()
+        collection.compact()
+        collection.oldest += 1  # 410: list anew
+        collection.cut()
+        await asyncio.wait_for(listing.wait(), 10)
+        collection.put("pi", "SUBMITTED")
+        async with Follower(hub, "pi", fresh=True) as fresh:
+            assert await fresh.next() == "SUBMITTED"
+            if not ahead:
+                collection.delete("pi")
+            listed.set()
+            lists = collection.counts["list"]
+            collection.oldest = 0
+            await collection.reached(watching=1)
+            if ahead:
+                async with Follower(hub, "pi") as another:
+                    assert await another.next() == "SUBMITTED"
+            else:
+                assert await fresh.next() is None
+            assert collection.counts["list"] == lists + (not ahead)
 
 
 async def test_a_slow_consumer_gets_the_newest_and_never_misses_the_last_state_before_a_deletion(hub, collection):

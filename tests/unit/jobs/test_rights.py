@@ -35,7 +35,7 @@ def of_kinds(*kinds: str) -> list[Right]:
 
 
 EXPECTED: dict[str, list[Right]] = {
-    "airflow": [*rights_of(SPARK_APPLICATION), *SHARED_RIGHTS, KUEUE],
+    "airflow": [*rights_of(SPARK_APPLICATION), *SHARED_RIGHTS, *KUEUE],
     "spark_apache": [*rights_of(APACHE_SPARK_APPLICATION)],
     "spark_scheduled": of_kinds("ScheduledSparkApplication"),
     "spark_connect": of_kinds("SparkConnect"),

@@ -338,6 +338,17 @@ def test_each_trial_of_a_search_is_an_application_of_its_own_for_yunikorn(own: s
     assert declared == {"lr": "lr"} | ({} if own else {"sparkmlTrialName": "${trialSpec.Name}"})
 
 
+def test_a_search_that_names_its_trials_itself_does_so_for_yunikorn_as_well() -> None:
+    trial = PyTorchJob(master=ONE, run_policy=RunPolicy(gang=YuniKorn(queue="root.q", application_id="dag/task/1")))
+    manifest = replace(SEARCH, trial=trial).to_manifest()
+    declared = manifest["spec"]["trialTemplate"]["trialParameters"]
+    declared.append({"name": "me", "reference": "${trialSpec.Name}"})
+    template = BY_ID["Experiment"].resource.normalize(manifest)["spec"]["trialTemplate"]
+    assert template["trialParameters"] == declared  # Katib takes no reference twice
+    master = template["trialSpec"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]
+    assert master["metadata"]["annotations"]["yunikorn.apache.org/app-id"] == "${trialParameters.me}"
+
+
 def test_katib_puts_text_into_trials() -> None:
     trial = TrainJob(trainer=Trainer(image="i:1", command=["t"], num_nodes="${trialParameters.n}"))
     search = replace(SEARCH, trial=trial, parameters=[Parameter(name="n", type="int", min=1, max=3)])
