@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_sparkml.client.reflector import Entry, Reflector
 from airflow_provider_sparkml.client.transport import backoff
-from airflow_provider_sparkml.exceptions import ApiUnavailableError, ForbiddenError, NotFoundError
+from airflow_provider_sparkml.exceptions import (
+    ApiUnavailableError,
+    ForbiddenError,
+    NotFoundError,
+    ResourceTypeNotFoundError,
+)
 from airflow_provider_sparkml.resources.base import ApiResource, Manifest
 
 if TYPE_CHECKING:
@@ -58,8 +63,10 @@ class WatchHub:
         watch = self._watch(api, namespace, label_selector)
         follower = watch.join(name)
         try:
-            if fresh and await watch.find(name) is False:
-                follower.lose()
+            if fresh:
+                known = follower.newest
+                if await watch.find(name) is False and follower.newest is known:
+                    follower.lose()
             while True:
                 entry = await follower.take()
                 if entry is not None:
@@ -69,27 +76,48 @@ class WatchHub:
         finally:
             watch.leave(name, follower)
 
-    async def follow_all(
-        self, api: ApiResource, namespace: str | None, *, containing: str = ""
-    ) -> AsyncGenerator[list[Manifest], None]:
+    async def follow_all(self, api: ApiResource, namespace: str | None) -> AsyncGenerator[list[Manifest], None]:
         """Yield all objects there are, and then those that change, as many at once as have changed meanwhile.
 
         A slow consumer is given the newest state of each, and of one that was deleted its last; nothing is said of the
         deletion itself. Objects and outages are as in :meth:`follow`, whose watch this shares.
 
         :param namespace: of the objects; ``None`` for cluster-wide types only.
-        :param containing: leave out those whose compact JSON does not have this text in it, which costs much less than
-            to look at them: ``"name":"search-`` for those that name anything which begins so.
         :raises ApiError: the API server refuses in a way that does not heal: 401, 403, or no such type.
         :raises InvalidConnectionError: the credentials cannot be used.
         """
         watch = self._watch(api, namespace)
-        crowd = watch.join_all(containing.encode())
+        crowd = watch.join_all()
         try:
             while True:
                 yield [entry.load() for entry in await crowd.take()]
         finally:
             watch.leave_all(crowd)
+
+    async def follow_matching(
+        self, api: ApiResource, namespace: str | None, text: str
+    ) -> AsyncGenerator[list[Manifest], None]:
+        """Yield all objects there are whose compact JSON has a text in it, and all of them anew when any has changed.
+
+        The others cost next to nothing: they are not even decoded. Objects, outages and errors are as in
+        :meth:`follow_all`. What is yielded again because it has not changed is the same object: do not change any.
+
+        :param namespace: of the objects; ``None`` for cluster-wide types only.
+        :param text: ``"name":"search-`` for objects that name anything which begins so.
+        """
+        watch = self._watch(api, namespace)
+        selection = watch.join_matching(text.encode())
+        loaded: dict[str, tuple[Entry, Manifest]] = {}
+        try:
+            while True:
+                entries, before = await selection.take(), loaded
+                loaded = {
+                    name: before[name] if name in before and before[name][0] is entry else (entry, entry.load())
+                    for name, entry in entries.items()
+                }
+                yield [obj for _, obj in loaded.values()]
+        finally:
+            watch.leave_matching(selection)
 
     def _watch(self, api: ApiResource, namespace: str | None, label_selector: str = "") -> _SharedWatch:
         if api.namespaced and not namespace:
@@ -116,6 +144,7 @@ class _SharedWatch:
         self._namespace = namespace
         self._followers: defaultdict[str, set[_Follower]] = defaultdict(set)
         self._crowds: set[_Crowd] = set()
+        self._selections: set[_Selection] = set()
         self._linger: asyncio.TimerHandle | None = None
         self._reflector = Reflector(
             hub._client,
@@ -148,10 +177,10 @@ class _SharedWatch:
             del self._followers[name]
         self._go()
 
-    def join_all(self, containing: bytes) -> _Crowd:
+    def join_all(self) -> _Crowd:
         """Add a follower of all objects; it is offered what is known now, or as soon as the copy is complete."""
         self._stay()
-        crowd = _Crowd(containing)
+        crowd = _Crowd()
         self._crowds.add(crowd)
         for name, entry in self._reflector.entries.items():
             crowd.offer(name, entry, gone=False)
@@ -162,6 +191,18 @@ class _SharedWatch:
         self._crowds.discard(crowd)
         self._go()
 
+    def join_matching(self, text: bytes) -> _Selection:
+        """Add a follower of all objects with a text in them; it takes what there is when the copy is complete."""
+        self._stay()
+        selection = _Selection(self._reflector, text)
+        self._selections.add(selection)
+        return selection
+
+    def leave_matching(self, selection: _Selection) -> None:
+        """Remove a follower of all objects with a text in them."""
+        self._selections.discard(selection)
+        self._go()
+
     def _stay(self) -> None:
         """Note that somebody follows."""
         if self._linger is not None:
@@ -170,23 +211,24 @@ class _SharedWatch:
 
     def _go(self) -> None:
         """Let the watch end after a while when nobody follows any more."""
-        if not self._followers and not self._crowds and not self._task.done():
+        if not (self._followers or self._crowds or self._selections or self._task.done()):
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(LINGER_SECONDS, self.end, ApiUnavailableError("the watch was idle"))
 
     async def find(self, name: str) -> bool | None:
         """Ask the API server for an object; if it is there and the copy is behind, its followers are offered it.
 
-        :return: whether it is there; ``None`` where that may not be asked.
+        :return: whether it is there; ``None`` where nobody says.
         """
         failures = 0
         while True:
             try:
                 obj = await self._hub._client.get(self._api, name, self._namespace)
+            except (ForbiddenError, ResourceTypeNotFoundError):
+                # Who may list but not get, and a type that is not served for a moment: the list has the word.
+                return None
             except NotFoundError:
                 return False
-            except ForbiddenError:
-                return None  # may list but not get: then the list has the word
             except ApiUnavailableError as error:
                 failures += 1
                 await asyncio.sleep(max(error.retry_after, backoff(failures)))
@@ -199,14 +241,17 @@ class _SharedWatch:
             self._linger.cancel()
         if self._hub._shared.get(self._key) is self:
             del self._hub._shared[self._key]
-        for follower in (*self._crowds, *(each for group in self._followers.values() for each in group)):
-            follower.fail(error)
+        followers = (each for group in self._followers.values() for each in group)
+        for waiter in (*self._crowds, *self._selections, *followers):
+            waiter.fail(error)
         self._task.cancel()
         return self._task
 
     def _changed(self, name: str, entry: Entry | None, gone: bool) -> None:
         for crowd in self._crowds:
             crowd.offer(name, entry, gone=gone)
+        for selection in self._selections:
+            selection.offer(name, entry, gone=gone)
         for follower in self._followers.get(name, ()):
             if entry is not None:
                 follower.offer(entry)
@@ -217,6 +262,8 @@ class _SharedWatch:
         for name, group in self._followers.items():
             for follower in group:
                 follower.offer(self._reflector.entries.get(name))
+        for selection in self._selections:
+            selection.begin()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -259,31 +306,31 @@ class _Waiter:
 class _Follower(_Waiter):
     """One waiter for one object, with room for the newest state and a deletion after it."""
 
-    __slots__ = ("_gone", "_newest")
+    __slots__ = ("_gone", "newest")
 
     def __init__(self) -> None:
         super().__init__()
-        self._newest: Entry | None = None
+        self.newest: Entry | None = None
         self._gone = False
 
     def offer(self, entry: Entry | None) -> None:
         """Note a newer state, or that the object is gone."""
         if entry is not None:
-            self._newest, self._gone = entry, False
+            self.newest, self._gone = entry, False
         else:
             self._gone = True
         self._wake()
 
     def lose(self) -> None:
         """Note that the object is gone, and its newest state out of date."""
-        self._newest, self._gone = None, True
+        self.newest, self._gone = None, True
         self._wake()
 
     async def take(self) -> Entry | None:
         """Return the newest state not taken yet, then ``None`` if the object is gone; wait while there is neither."""
         while True:
-            if self._newest is not None:
-                entry, self._newest = self._newest, None
+            if self.newest is not None:
+                entry, self.newest = self.newest, None
                 return entry
             if self._gone:
                 self._gone = False
@@ -294,18 +341,15 @@ class _Follower(_Waiter):
 class _Crowd(_Waiter):
     """One waiter for all objects, with room for the newest state of each, and the last one of each that is gone."""
 
-    __slots__ = ("_containing", "_last", "_newest")
+    __slots__ = ("_last", "_newest")
 
-    def __init__(self, containing: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._containing = containing
         self._newest: dict[str, Entry] = {}
         self._last: list[Entry] = []
 
     def offer(self, name: str, entry: Entry | None, *, gone: bool) -> None:
         """Note a newer state of an object, or its last one; another object of its name may follow."""
-        if entry is not None and self._containing not in entry.data:
-            return
         if entry is not None:
             self._newest[name] = entry
         if gone and name in self._newest:
@@ -319,3 +363,45 @@ class _Crowd(_Waiter):
         taken = [*self._last, *self._newest.values()]
         self._newest, self._last = {}, []
         return taken
+
+
+class _Selection(_Waiter):
+    """One waiter for all objects with a text in them, with room for those that there are."""
+
+    __slots__ = ("_changed", "_entries", "_reflector", "_text")
+
+    def __init__(self, reflector: Reflector, text: bytes) -> None:
+        super().__init__()
+        self._reflector = reflector
+        self._text = text
+        self._entries: dict[str, Entry] | None = None  # until the first are taken
+        self._changed = False
+
+    def begin(self) -> None:
+        """Note that the copy is complete."""
+        self._wake()
+
+    def offer(self, name: str, entry: Entry | None, *, gone: bool) -> None:
+        """Note a change of any object."""
+        if self._entries is None:
+            return
+        if entry is None or gone or self._text not in entry.data:
+            if self._entries.pop(name, None) is None:
+                return
+        else:
+            self._entries[name] = entry
+        self._changed = True
+        self._wake()
+
+    async def take(self) -> dict[str, Entry]:
+        """Return all there are; wait for the copy to be complete, and from then on for a change."""
+        while self._entries is None:
+            if self._reflector.complete:
+                found = self._reflector.entries.items()
+                self._entries = {name: entry for name, entry in found if self._text in entry.data}
+                return self._entries
+            await self._wait()
+        while not self._changed:
+            await self._wait()
+        self._changed = False
+        return self._entries

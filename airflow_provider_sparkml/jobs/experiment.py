@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_sparkml.exceptions import ForbiddenError, ResourceTypeNotFoundError
@@ -25,6 +26,8 @@ _PARALLEL = 3
 """Katib's default of ``parallelTrialCount`` (DefaultTrialParallelCount in experiment_defaults.go)."""
 _DONE = ("trialsSucceeded", "trialsFailed", "trialsKilled", "trialsEarlyStopped")
 """What Katib counts as done when it makes more trials (ReconcileTrials in experiment_controller.go)."""
+STALLED_SECONDS = 600.0
+"""How long Katib may take to make the next trial while all that are there are deactivated."""
 
 
 async def wait_for_trials(
@@ -40,13 +43,50 @@ async def wait_for_trials(
     """Wait until an Experiment ends, or a deadline passes; see :func:`~.wait.wait`.
 
     While Kueue has admitted none of the trials that are there, the Experiment is ``QUEUED``; so it is for good when it
-    has deactivated as many as Katib lets run at once, since trials that never end leave no room for others.
+    has deactivated as many as Katib lets run at once, since trials that never end leave no room for others. Where there
+    are fewer, Katib is about to make more, unless its algorithm waits for those: then it is given some time.
     """
     trials = _Trials(hub, resource, log)
-    return await wait(client, trials, replace(resource, read=trials.read), ref, deadlines, log=log, on_change=on_change)
+    resource = replace(resource, read=trials.read)
+    return await wait(client, trials, resource, ref, deadlines, log=log, on_change=on_change, queue=trials)
 
 
-def queued(experiment: Manifest, verdict: Verdict, workloads: Mapping[str, Manifest]) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Kueue says of a trial's newest job.
+
+    :param admission: what is told of it; ``None`` where it is admitted, has ended, or has no Workload yet.
+    :param since: RFC 3339 time of the last that happened to it.
+    """
+
+    admission: Admission | None
+    since: str
+
+
+def held(workloads: Sequence[Manifest], trial: str) -> Held:
+    """Return what Kueue says of a trial, by all Workloads of its jobs.
+
+    A job that was deleted by hand is made anew, and its Workload with it. An elastic one has a second Workload as long
+    as that is not admitted.
+
+    :param workloads: at least one.
+    :param trial: its name, which its job has as well.
+    """
+
+    def job(workload: Manifest) -> str:
+        owners = workload["metadata"].get("ownerReferences") or ()
+        return next((str(each.get("uid")) for each in owners if each.get("name") == trial), "")
+
+    newest = max(workloads, key=lambda each: str(each["metadata"].get("creationTimestamp")))
+    its = [each for each in workloads if job(each) == job(newest)]
+    waiting = [each for each in its if not _is_over(each)]
+    last = max(map(_last_change, its))
+    if not waiting or any(_holds(each, "Admitted") for each in waiting):
+        return Held(None, last)
+    return Held(read_admission(newest if newest in waiting else waiting[-1]), last)
+
+
+def queued(experiment: Manifest, verdict: Verdict, trials: Mapping[str, Held], *, ran: bool = False) -> Verdict:
     """Return the verdict on an Experiment that runs, ``QUEUED`` where none of its trials may.
 
     After a trial has ended, Katib takes a moment to make the next: those that are there are not all that will be. Nor
@@ -55,28 +95,29 @@ def queued(experiment: Manifest, verdict: Verdict, workloads: Mapping[str, Manif
 
     :param experiment: the Experiment.
     :param verdict: what its own status says.
-    :param workloads: the Workload of each trial's job, by the trial's name, which is the job's as well.
+    :param trials: what Kueue says of each trial of which it says anything.
+    :param ran: whether a trial has been seen running.
     """
-    trials = _unfinished(experiment)
-    found = {name: workloads[name] for name in trials if name in workloads and not _is_admitted(workloads[name])}
-    if verdict.phase is not Phase.RUNNING or not trials or len(found) < len(trials):
+    names = unfinished(experiment)
+    found = {name: trials[name] for name in names if name in trials}
+    admissions = {name: each.admission for name, each in found.items() if each.admission is not None}
+    if verdict.phase is not Phase.RUNNING or not names or len(admissions) < len(names):
         return verdict
-    admissions = {name: read_admission(workload) for name, workload in found.items()}
     lines = [f"trial {name}: {_line(admission)}" for name, admission in admissions.items()]
     if len(lines) > _TOLD:
         lines[_TOLD:] = ["…"]
-    refused = len(trials) >= _wanted(experiment) and all(each.deactivated for each in admissions.values())
-    known = len(trials) >= _parallel(experiment) or len(trials) >= (experiment["status"].get("trials") or 0)
+    refused = len(names) >= _wanted(experiment) and all(each.deactivated for each in admissions.values())
+    known = len(names) >= _parallel(experiment) or len(names) >= (experiment["status"].get("trials") or 0)
     return replace(
         verdict,
         phase=Phase.QUEUED,
-        reason=admissions[trials[0]].deactivated if refused else "",
+        reason=admissions[names[0]].deactivated if refused else "",
         message="; ".join([verdict.message, *lines]),
-        queued_since=max(map(_held_since, found.values())) if known else "",
+        queued_since=max(each.since for each in found.values()) if known and not ran else "",
     )
 
 
-def _unfinished(experiment: Manifest) -> list[str]:
+def unfinished(experiment: Manifest) -> list[str]:
     """Return the names of the trials that have not ended."""
     status = experiment.get("status") or {}
     return [*(status.get("runningTrialList") or ()), *(status.get("pendingTrialList") or ())]
@@ -88,42 +129,25 @@ def _parallel(experiment: Manifest) -> int:
 
 
 def _wanted(experiment: Manifest) -> int:
-    """Return how many trials there are to be now; where a search has no more to suggest there are fewer, for good."""
+    """Return how many trials there are to be now."""
     most = (experiment.get("spec") or {}).get("maxTrialCount")
     done = sum(experiment["status"].get(each) or 0 for each in _DONE)
     return _parallel(experiment) if most is None else min(_parallel(experiment), int(most) - done)
 
 
-def current(workloads: Collection[Manifest], trial: str) -> Manifest:
-    """Return the Workload that tells of a trial: of its newest job, and an admitted one where that has several.
-
-    A job that was deleted by hand is made anew, and an elastic one has a second Workload until that is admitted.
-
-    :param workloads: those of the trial's jobs that are neither finished nor being deleted, at least one.
-    :param trial: its name.
-    """
-
-    def job(workload: Manifest) -> str:
-        owners = workload["metadata"].get("ownerReferences") or ()
-        return next((str(each.get("uid")) for each in owners if each.get("name") == trial), "")
-
-    newest = max(workloads, key=lambda each: str(each["metadata"].get("creationTimestamp")))
-    return next((each for each in workloads if job(each) == job(newest) and _is_admitted(each)), newest)
-
-
 def _is_over(workload: Manifest) -> bool:
     """Return whether a workload holds nobody back any more."""
-    being_deleted = workload["metadata"].get("deletionTimestamp")
-    return bool(being_deleted) or _condition(workload, "Finished").get("status") == "True"
+    return bool(workload["metadata"].get("deletionTimestamp")) or _holds(workload, "Finished")
 
 
-def _is_admitted(workload: Manifest) -> bool:
-    return _condition(workload, "Admitted").get("status") == "True"
+def _last_change(workload: Manifest) -> str:
+    """Return when a workload was made, admitted or taken back, or had ended: what came last."""
+    times = [_condition(workload, kind).get("lastTransitionTime") for kind in ("Admitted", "Finished")]
+    return max(str(each) for each in (workload["metadata"].get("creationTimestamp"), *times) if each)
 
 
-def _held_since(workload: Manifest) -> str:
-    """Return since when a workload is not admitted: from its beginning, or since it was taken back."""
-    return str(_condition(workload, "Admitted").get("lastTransitionTime") or workload["metadata"]["creationTimestamp"])
+def _holds(workload: Manifest, kind: str) -> bool:
+    return _condition(workload, kind).get("status") == "True"
 
 
 def _condition(workload: Manifest, kind: str) -> Mapping[str, Any]:
@@ -144,7 +168,10 @@ class _Trials:
         self._hub = hub
         self._resource = resource
         self._log = log
-        self._workloads: dict[str, dict[str, Manifest]] = {}  # of each trial, by UID
+        self._workloads: dict[str, list[Manifest]] = {}  # by trial
+        self._ran = False  # whether a trial has been seen running
+        self._stalled: tuple[frozenset[str], float] | None = None  # deactivated trials, and since when nothing happens
+        self._refused = Admission()  # what is said of these
         self._told: set[str] = set()
         self._refusal = ""
         self._refusal_told = False
@@ -155,15 +182,15 @@ class _Trials:
         """Yield the Experiment whenever it, or a Workload of its trials, has changed; no labels select these."""
         watched, latest = [Watched(api, name)], list[Manifest | None]()
         if not self._refusal:
-            watched.append(Watched(WORKLOAD, containing=f'"name":"{name}-'))
+            watched.append(Watched(WORKLOAD, matching=f'"name":"{name}-'))
         while True:
             try:
                 async with aclosing(merged(self._hub, namespace, watched)) as changes:
                     async for which, obj in changes:
                         if which.api == api:
                             latest = [obj]
-                        elif obj is None or not self._take(obj, name):
-                            continue
+                        elif obj is not None:
+                            self._take(obj["items"], name)
                         if latest:
                             self._tell(latest[0])
                             yield latest[0]
@@ -171,28 +198,40 @@ class _Trials:
                 if len(watched) == 1:
                     raise
                 watched.pop()
-                self._workloads.clear()
+                self._workloads = {}
                 self._refusal = str(error)
 
     def read(self, experiment: Manifest) -> Verdict:
         """Return the verdict; an Experiment is queued while all trials that are there are."""
-        return queued(experiment, self._resource.read(experiment), self._current())
+        trials = self._trials(experiment)
+        verdict = queued(experiment, self._resource.read(experiment), trials, ran=self._ran)
+        self._ran = self._ran or any(each.admission is None for each in trials.values())
+        said = [each.admission for each in trials.values() if each.admission is not None]
+        stalled = verdict.phase is Phase.QUEUED and all(each.deactivated for each in said)
+        names = frozenset(trials)
+        if not stalled:
+            self._stalled = None
+        elif self._stalled is None or self._stalled[0] != names:
+            self._stalled = (names, time.monotonic())
+            self._refused = replace(said[0], message=f"{verdict.message}; Katib makes no other trial meanwhile")
+        return verdict
 
-    def _current(self) -> dict[str, Manifest]:
-        """Return the Workload of each trial that has one."""
-        return {trial: current(found.values(), trial) for trial, found in self._workloads.items() if found}
+    async def visit(self, queue: str) -> Admission | None:
+        """Return the refusal if Katib has made no other trial for long while all that are there are deactivated."""
+        stalled = self._stalled
+        return self._refused if stalled is not None and time.monotonic() - stalled[1] > STALLED_SECONDS else None
 
-    def _take(self, workload: Manifest, experiment: str) -> bool:
-        """Keep the Workload of a trial; return whether it is one: its job has the trial's name."""
-        owners = [str(each.get("name")) for each in workload["metadata"].get("ownerReferences") or ()]
-        trials = [name for name in owners if name.startswith(f"{experiment}-")]
-        for trial in trials:
-            found = self._workloads.setdefault(trial, {})
-            if _is_over(workload):
-                found.pop(workload["metadata"]["uid"], None)
-            else:
-                found[workload["metadata"]["uid"]] = workload
-        return bool(trials)
+    def _trials(self, experiment: Manifest) -> dict[str, Held]:
+        """Return what Kueue says of each trial that has not ended."""
+        return {name: held(self._workloads[name], name) for name in unfinished(experiment) if name in self._workloads}
+
+    def _take(self, workloads: Iterable[Manifest], experiment: str) -> None:
+        """Keep the Workloads of trials: the job of one has its name."""
+        self._workloads = {}
+        for workload in workloads:
+            for owner in workload["metadata"].get("ownerReferences") or ():
+                if str(owner.get("name")).startswith(f"{experiment}-"):
+                    self._workloads.setdefault(owner["name"], []).append(workload)
 
     def _tell(self, experiment: Manifest | None) -> None:
         """Tell, once, of each trial that will never run unless somebody does something, and of what cannot be seen."""
@@ -201,12 +240,10 @@ class _Trials:
         if self._refusal and not self._refusal_told and QUEUE_NAME in (experiment["metadata"].get("labels") or {}):
             self._log.info("Whether Kueue keeps its trials waiting will not be seen: %s", self._refusal)
             self._refusal_told = True
-        workloads = self._current()
-        for name in _unfinished(experiment):
-            admission = read_admission(workloads[name]) if name in workloads else Admission()
-            if admission.deactivated and name not in self._told:
+        for name, trial in self._trials(experiment).items():
+            if trial.admission is not None and trial.admission.deactivated and name not in self._told:
                 self._told.add(name)
-                self._log.warning("Kueue: trial %s: %s; only spec.active lets it go on", name, _line(admission))
+                self._log.warning("Kueue: trial %s: %s; only spec.active lets it go on", name, _line(trial.admission))
 
 
-__all__ = ["current", "queued", "wait_for_trials"]
+__all__ = ["STALLED_SECONDS", "Held", "held", "queued", "unfinished", "wait_for_trials"]

@@ -40,16 +40,18 @@ def read_admission(workload: Manifest) -> Admission:
     """Read a Workload's conditions.
 
     Evicted and preempted workloads queue again, so these are told and are no failure. A deactivated one stays suspended
-    until somebody sets ``spec.active`` again (``WorkloadDeactivated`` in apis/kueue/v1beta2/workload_types.go).
+    until somebody sets ``spec.active`` again (``WorkloadDeactivated`` in apis/kueue/v1beta2/workload_types.go); the
+    condition that told of it outlives that until there is quota.
     """
     conditions = {each.get("type"): each for each in (workload.get("status") or {}).get("conditions") or ()}
     evicted, reserved = conditions.get("Evicted") or {}, conditions.get("QuotaReserved") or {}
-    if evicted.get("status") == "True" and str(evicted.get("reason", "")).startswith(DEACTIVATED):
-        return Admission(deactivated=str(evicted["reason"]), message=str(evicted.get("message", "")))
+    given_up = evicted.get("status") == "True" and str(evicted.get("reason", "")).startswith(DEACTIVATED)
     if (workload.get("spec") or {}).get("active") is False:
+        if given_up:
+            return Admission(deactivated=str(evicted["reason"]), message=str(evicted.get("message", "")))
         return Admission(deactivated=DEACTIVATED, message="somebody has set spec.active of the workload to false")
     parts = []
-    if evicted.get("status") == "True":
+    if evicted.get("status") == "True" and not given_up:
         parts.append(f"evicted ({evicted.get('reason')}): {evicted.get('message', '')}; it queues again")
     if reserved.get("status") == "False" and reserved.get("message"):
         parts.append(str(reserved["message"]))

@@ -18,13 +18,13 @@ class Watched(NamedTuple):
     """What to follow.
 
     :param api: the type.
-    :param name: of the object; without one all objects of the type are meant.
-    :param containing: of all objects, those with this in their JSON; see ``WatchHub.follow_all``.
+    :param name: of the object; empty for all that match.
+    :param matching: a text that they have in them; see ``WatchHub.follow_matching``.
     """
 
     api: ApiResource
     name: str = ""
-    containing: str = ""
+    matching: str = ""
 
 
 async def merged(
@@ -35,19 +35,18 @@ async def merged(
     :param hub: the shared watch.
     :param namespace: where they are.
     :param watched: which objects. Of the first nothing is yielded that is older than this call.
-    :return: which one, and the object; ``None`` where there is none. Of all objects of a type, none is ever ``None``.
+    :return: which one, and the object; ``None`` where there is none. All that match are the ``items`` of one object.
     :raises ForbiddenError: one may not be read.
     """
     queue: asyncio.Queue[tuple[Watched, Manifest | None] | asyncio.Task[None]] = asyncio.Queue()
 
     async def copy(which: Watched) -> None:
-        api, name, containing = which
+        api, name, text = which
         with explained("list", api, namespace or ""):
             if not name:
-                async with aclosing(hub.follow_all(api, namespace, containing=containing)) as crowds:
-                    async for crowd in crowds:
-                        for each in crowd:
-                            queue.put_nowait((which, each))
+                async with aclosing(hub.follow_matching(api, namespace, text)) as found:
+                    async for items in found:
+                        queue.put_nowait((which, {"items": items}))
             async with aclosing(hub.follow(api, namespace, name, fresh=which == watched[0])) as changes:
                 async for obj in changes:
                     queue.put_nowait((which, obj))

@@ -11,7 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_sparkml.exceptions import ApiError, ApiUnavailableError, ForbiddenError, NotFoundError
+from airflow_provider_sparkml.exceptions import (
+    ApiError,
+    ApiUnavailableError,
+    ForbiddenError,
+    NotFoundError,
+    ResourceTypeNotFoundError,
+)
 from airflow_provider_sparkml.jobs.advice import controller_of, explained
 from airflow_provider_sparkml.jobs.follow import FollowedLog
 from airflow_provider_sparkml.jobs.kueue import DEACTIVATED, QUEUE_NAME, Admission, QueueWatch
@@ -46,6 +52,13 @@ class Follows(Protocol):
         """Yield the object as it is now, then each change; ``None`` when absent."""
 
 
+class Queue(Protocol):
+    """Where a wait asks whether a ``QUEUED`` job waits in vain; by default its own Workload says so."""
+
+    async def visit(self, queue: str) -> Admission | None:
+        """Return where the job stands; ``None`` where nobody says. ``queue`` is what its label names."""
+
+
 OnChange = Callable[[Manifest], Awaitable[None]]
 """What a caller of :func:`wait` does with a changed object."""
 UNTOUCHED_SECONDS = 30.0
@@ -53,6 +66,7 @@ UNTOUCHED_SECONDS = 30.0
 RUNNING_EVENTS_SECONDS = 60.0
 """How often a running job's events are looked at; before it runs, in every visit."""
 _API_AWAY_SECONDS = 10.0
+_TYPE_AWAY_SECONDS = 60.0
 
 
 async def wait(
@@ -64,6 +78,7 @@ async def wait(
     *,
     log: JobLog,
     on_change: OnChange | None = None,
+    queue: Queue | None = None,
 ) -> Outcome:
     """Wait until a job ends, is deleted, or a deadline passes; tell the task's log what happens meanwhile.
 
@@ -78,10 +93,11 @@ async def wait(
     :param log: the task's log: phase changes, warning events, the main container's log, progress.
     :param on_change: awaited with the object whenever its phase, its run or its facts have changed, at the end too;
         what it raises ends the wait.
+    :param queue: who knows of the queue of a kind that Kueue does not.
     :return: how it ended; a failed job is an outcome too.
     :raises ForbiddenError: reading the job is not allowed.
     """
-    job = WatchedJob(client, resource, ref, deadlines, log, on_change=on_change)
+    job = WatchedJob(client, resource, ref, deadlines, log, on_change=on_change, queue=queue)
     job.rounds.join(job)
     try:
         with explained("watch", resource.api, ref.namespace):
@@ -136,6 +152,7 @@ class WatchedJob:
         log: JobLog,
         *,
         on_change: OnChange | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self.resource = resource
         self.ref = ref
@@ -160,7 +177,7 @@ class WatchedJob:
         self._followed: FollowedLog | None = None
         self._progress: Progress | None = None
         self._events: WarningEvents | None = None
-        self._queue: QueueWatch | None = None
+        self._queue = queue
         self._refused: Admission | None = None
         # Since when this wait sees it in its phase, for objects that do not say.
         self._since = ""
@@ -384,10 +401,18 @@ class WatchedJob:
     async def _read(self) -> Manifest | None:
         """Ask the API server itself for the job; ``None`` when it is gone."""
         api, namespace = self.resource.api, self.ref.namespace
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         while True:
             try:
                 with explained("get", api, namespace):
                     obj = await self._client.get(api, self.ref.name, namespace)
+            except ResourceTypeNotFoundError:
+                # As long as an API server that has just started may take to serve all types, it is no deletion.
+                if loop.time() > begun + _TYPE_AWAY_SECONDS:
+                    raise
+                await asyncio.sleep(_API_AWAY_SECONDS)
+                continue
             except NotFoundError:
                 return None
             except ApiUnavailableError:

@@ -12,7 +12,12 @@ import pytest
 from airflow_provider_sparkml.client.client import KubernetesClient
 from airflow_provider_sparkml.client.credentials import kubeconfig_file
 from airflow_provider_sparkml.client.watch import WatchHub
-from airflow_provider_sparkml.exceptions import ApiUnavailableError, ForbiddenError, NotAdmittedError
+from airflow_provider_sparkml.exceptions import (
+    ApiUnavailableError,
+    ForbiddenError,
+    NotAdmittedError,
+    ResourceTypeNotFoundError,
+)
 from airflow_provider_sparkml.jobs import rounds as rounds_module
 from airflow_provider_sparkml.jobs import wait as module
 from airflow_provider_sparkml.jobs.finish import finish
@@ -89,6 +94,33 @@ async def test_deleted_before_the_wait_began(start, waiting, client, namespace):
     ref = (await start()).ref
     await client.delete(API, ref.name, namespace, propagation="Background")
     assert (await ended(waiting(ref))).deleted
+
+
+@pytest.mark.parametrize("healed", [True, False], ids=["for a moment", "for long"])
+async def test_a_type_that_is_not_served_is_no_deletion(start, operator, waiting, airflow, monkeypatch, healed):
+    """A server that has just started serves custom types a little later."""
+    ref = (await start()).ref
+    await operator.write(ref.name, "COMPLETED")
+    monkeypatch.setattr(module, "_API_AWAY_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_TYPE_AWAY_SECONDS", 60.0 if healed else 0.1)
+    refusals, get = iter(range(2 if healed else 1000)), airflow.get
+
+    async def get_later(*args):
+        if next(refusals, None) is not None:
+            raise ResourceTypeNotFoundError("no such type", status=404)
+        return await get(*args)
+
+    class Unaware:
+        async def follow(self, *args, **options):
+            yield None
+
+    monkeypatch.setattr(airflow, "get", get_later)
+    task = waiting(ref, hub=Unaware())
+    if healed:
+        assert (await ended(task)).verdict.phase is Phase.SUCCEEDED
+    else:
+        with pytest.raises(ResourceTypeNotFoundError):
+            await ended(task)
 
 
 async def test_a_namesake_with_another_uid_is_not_our_job(start, waiting, client, namespace, operator):
@@ -235,6 +267,7 @@ async def test_a_workload_that_kueue_has_deactivated_ends_the_wait(
     await told.until("no quota for cpu in flavor x")
     gone = {"type": "Evicted", "status": "True", "reason": "DeactivatedDueToRequeuingLimitExceeded", "message": "often"}
     name, status = obj["metadata"]["name"], {"status": {"conditions": [gone]}}
+    await client.patch(WORKLOAD, name, {"spec": {"active": False}}, namespace)
     await client.patch(WORKLOAD, name, status, namespace, subresource="status")
     outcome = await ended(task)
     with pytest.raises(NotAdmittedError, match=r"^Kueue has deactivated the workload of .*LimitExceeded\): often"):

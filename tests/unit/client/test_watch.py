@@ -108,21 +108,59 @@ async def test_all_objects_are_followed_on_the_same_watch_and_none_goes_unseen(h
             await waiting
 
 
-async def test_of_all_objects_only_those_with_a_text_in_them_are_looked_at(hub, collection, monkeypatch):
+async def test_those_with_a_text_in_them_are_shown_as_they_are_and_only_they_are_looked_at(
+    hub, collection, monkeypatch, no_pause
+):
     loaded = []
     load = Entry.load
     monkeypatch.setattr(Entry, "load", lambda entry: loaded.append(1) or load(entry))
     for number in range(100):
         collection.put(f"other-{number}", "RUNNING")
     collection.put("search-1", "RUNNING")
-    async with aclosing(hub.follow_all(APPS, "team", containing='"name":"search-')) as found:
-        assert [each["metadata"]["name"] for each in await anext(found)] == ["search-1"]
+    async with aclosing(hub.follow_matching(APPS, "team", '"name":"search-')) as found:
+
+        async def names():
+            return [each["metadata"]["name"] for each in await asyncio.wait_for(anext(found), 10)]
+
+        assert await names() == ["search-1"]
         await collection.reached(watching=1)
         collection.put("other-1", "FAILED")
         collection.put("search-2", "RUNNING")
         collection.delete("other-2")
-        assert [each["metadata"]["name"] for each in await anext(found)] == ["search-2"]
-    assert len(loaded) == 2
+        assert await names() == ["search-1", "search-2"]
+        assert len(loaded) == 2
+        collection.delete("search-1")
+        assert await names() == ["search-2"]
+        # What is deleted while nobody watches, and cannot be told any more.
+        collection.silent = True
+        collection.delete("search-2")
+        collection.compact()
+        collection.cut()
+        assert await names() == []
+        assert collection.counts["list"] == 2
+
+
+async def test_where_watching_is_refused_what_is_gone_is_seen_too(hub, collection, answers):
+    collection.refuse["watch"] = answers.status(403, "Forbidden", "cannot watch")
+    collection.put("search-1", "RUNNING")
+    async with aclosing(hub.follow_matching(APPS, "team", '"name":"search-')) as found:
+        assert len(await anext(found)) == 1
+        collection.delete("search-1")
+        assert await asyncio.wait_for(anext(found), 10) == []
+
+
+async def test_those_who_follow_a_text_hear_of_the_end(hub, collection, answers):
+    collection.refuse["list"] = answers.status(403, "Forbidden")
+    with pytest.raises(ForbiddenError):
+        await anext(hub.follow_matching(APPS, "team", "x"))
+    collection.refuse.clear()
+    found = hub.follow_matching(APPS, "team", "x")
+    assert await anext(found) == []
+    waiting = asyncio.ensure_future(anext(found))
+    await asyncio.sleep(0)
+    await hub.close()
+    with pytest.raises(ApiUnavailableError, match="the watch was closed"):
+        await waiting
 
 
 async def test_what_is_yielded_is_the_followers_own(hub, collection):
@@ -246,13 +284,32 @@ async def test_what_is_gone_is_not_shown_to_whoever_wants_it_fresh_though_the_wa
             await fresh.until("SUBMITTED")
 
 
-async def test_whoever_may_list_but_not_get_is_shown_what_the_list_has(hub, collection, answers):
+@pytest.mark.parametrize("status", [403, 404], ids=["may list but not get", "the type is not served for a moment"])
+async def test_where_a_get_tells_nothing_the_list_has_the_word(hub, collection, answers, status):
     collection.put("pi", "FAILED")
-    collection.refuse["get"] = answers.status(403, "Forbidden")
+    collection.refuse["get"] = answers.status(status)
     async with Follower(hub, "pi") as pi:
         await pi.next()
         async with Follower(hub, "pi", fresh=True) as fresh:
             assert await fresh.next() == "FAILED"
+
+
+async def test_what_was_made_anew_while_a_get_was_under_way_is_shown(hub, collection, answers):
+    collection.put("pi", "FAILED")
+    async with Follower(hub, "pi") as pi:
+        assert await pi.next() == "FAILED"
+        await collection.reached(watching=1)
+
+        async def late(request):
+            del collection.refuse["get"]
+            collection.delete("pi")
+            collection.put("pi", "SUBMITTED")
+            await pi.until("SUBMITTED")
+            return await answers.status(404, "NotFound", name="pi")(request)
+
+        collection.refuse["get"] = late
+        async with Follower(hub, "pi", fresh=True) as fresh:
+            await fresh.until("SUBMITTED")
 
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["a GET is newer than the list", "the list is newer than a GET"])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_sparkml.jobs.experiment import current, queued
+from airflow_provider_sparkml.jobs.experiment import Held, held, queued
+from airflow_provider_sparkml.jobs.kueue import read_admission
 from airflow_provider_sparkml.resources.base import Phase, Verdict
 
 RUNNING = Verdict(Phase.RUNNING, state="Running", message="0 of 4 trials succeeded")
@@ -35,7 +36,15 @@ def workload(
 
 WAITING = workload(("QuotaReserved", "False", "Pending", CREATED))
 ADMITTED = workload(("QuotaReserved", "True", "QuotaReserved", CREATED), ("Admitted", "True", "Admitted", CREATED))
-REFUSED = workload(("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded", CREATED))
+FINISHED = workload(
+    ("Admitted", "True", "Admitted", CREATED), ("Finished", "True", "Succeeded", "2026-11-23T10:30:00Z")
+)
+REFUSED = workload(("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded", CREATED), active=False)
+
+
+def judged(obj: dict[str, Any], workloads: dict[str, Any], *, ran: bool = False) -> Verdict:
+    """Return the verdict on an Experiment that runs, each of whose trials has one Workload."""
+    return queued(obj, RUNNING, {name: held([each], name) for name, each in workloads.items()}, ran=ran)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +60,17 @@ REFUSED = workload(("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded",
     ids=["no trial yet", "no workload yet", "one is not seen yet", "one runs", "one is refused", "one has ended"],
 )
 def test_it_runs(obj: dict[str, Any], workloads: dict[str, Any]) -> None:
-    assert queued(obj, RUNNING, workloads) is RUNNING
+    assert judged(obj, workloads) is RUNNING
 
 
 def test_it_is_queued_while_all_trials_are_and_says_what_for() -> None:
-    found = queued(experiment("a", pending=("b",)), RUNNING, {"a": WAITING, "b": workload()})
+    found = judged(experiment("a", pending=("b",)), {"a": WAITING, "b": workload()})
     assert (found.phase, found.reason) == (Phase.QUEUED, "")
     assert found.message == "0 of 4 trials succeeded; trial a: no room; trial b: waits for Kueue"
 
 
 def test_of_many_trials_only_some_are_told() -> None:
-    found = queued(experiment(*"abcdef"), RUNNING, dict.fromkeys("abcdef", WAITING))
+    found = judged(experiment(*"abcdef"), dict.fromkeys("abcdef", WAITING))
     assert found.message.count("trial ") == 3
     assert found.message.endswith("; …")
 
@@ -69,18 +78,18 @@ def test_of_many_trials_only_some_are_told() -> None:
 def test_the_clock_begins_when_the_last_one_was_held_back() -> None:
     taken_back = workload(("Admitted", "False", "Preempted", "2026-11-23T10:20:00Z"))
     later = workload(created="2026-11-23T10:10:00Z")
-    assert queued(experiment("a", "b"), RUNNING, {"a": WAITING, "b": later}).queued_since == "2026-11-23T10:10:00Z"
-    assert queued(experiment("a", "b"), RUNNING, {"a": taken_back, "b": later}).queued_since == "2026-11-23T10:20:00Z"
+    assert judged(experiment("a", "b"), {"a": WAITING, "b": later}).queued_since == "2026-11-23T10:10:00Z"
+    assert judged(experiment("a", "b"), {"a": taken_back, "b": later}).queued_since == "2026-11-23T10:20:00Z"
 
 
 def test_with_one_that_waits_the_others_may_be_refused() -> None:
-    found = queued(experiment("a", "b"), RUNNING, {"a": REFUSED, "b": WAITING})
+    found = judged(experiment("a", "b"), {"a": REFUSED, "b": WAITING})
     assert (found.phase, found.reason) == (Phase.QUEUED, "")
     assert "trial a: its workload is deactivated (DeactivatedDueToRequeuingLimitExceeded): no room" in found.message
 
 
 def test_it_waits_in_vain_when_all_are_refused() -> None:
-    found = queued(experiment("a", "b"), RUNNING, {"a": REFUSED, "b": workload(active=False)})
+    found = judged(experiment("a", "b"), {"a": REFUSED, "b": workload(active=False)})
     assert (found.phase, found.reason) == (Phase.QUEUED, "DeactivatedDueToRequeuingLimitExceeded")
 
 
@@ -99,7 +108,7 @@ def test_it_waits_in_vain_when_all_are_refused() -> None:
 def test_it_does_not_wait_in_vain_while_another_trial_is_about_to_be_made(
     status: dict[str, Any], refused: bool
 ) -> None:
-    found = queued(experiment("a", parallel=2, **status), RUNNING, {"a": REFUSED})
+    found = judged(experiment("a", parallel=2, **status), {"a": REFUSED})
     assert found.phase is Phase.QUEUED
     assert bool(found.reason) is refused
 
@@ -107,46 +116,63 @@ def test_it_does_not_wait_in_vain_while_another_trial_is_about_to_be_made(
 def test_katib_runs_three_trials_at_once_where_nothing_is_said() -> None:
     search = experiment("a", "b", most=None)
     del search["spec"]
-    assert queued(search, RUNNING, dict.fromkeys("ab", REFUSED)).reason == ""
+    assert judged(search, dict.fromkeys("ab", REFUSED)).reason == ""
     search["status"]["runningTrialList"].append("c")
-    assert queued(search, RUNNING, dict.fromkeys("abc", REFUSED)).reason == "DeactivatedDueToRequeuingLimitExceeded"
+    assert judged(search, dict.fromkeys("abc", REFUSED)).reason == "DeactivatedDueToRequeuingLimitExceeded"
 
 
 @pytest.mark.parametrize(("trials", "since"), [(1, CREATED), (2, "")], ids=["none has ended", "one has ended"])
 def test_while_another_trial_ran_the_clock_of_those_that_wait_did_not_run(trials: int, since: str) -> None:
-    assert queued(experiment("a", parallel=2, trials=trials), RUNNING, {"a": WAITING}).queued_since == since
+    assert judged(experiment("a", parallel=2, trials=trials), {"a": WAITING}).queued_since == since
 
 
 def test_the_newest_of_as_many_as_may_run_was_made_after_the_last_end() -> None:
-    found = queued(experiment("a", "b", trials=3), RUNNING, {"a": WAITING, "b": WAITING})
+    found = judged(experiment("a", "b", trials=3), {"a": WAITING, "b": WAITING})
     assert found.queued_since == CREATED
 
 
-LATER = "2026-11-23T10:01:00Z"
+def test_while_this_wait_saw_a_trial_run_the_others_clock_did_not() -> None:
+    obj = experiment("a", "b")
+    assert judged(obj, {"a": WAITING, "b": WAITING}, ran=True).queued_since == ""
+
+
+LATER, LAST = "2026-11-23T10:01:00Z", "2026-11-23T10:30:00Z"
 SLICE = workload(created=LATER)
 """The second Workload of an elastic job."""
 ANEW = workload(created=LATER, job="job-made-anew")
+PREEMPTED = workload(("Admitted", "False", "Preempted", LAST))
+DELETED = {**REFUSED, "metadata": {**REFUSED["metadata"], "deletionTimestamp": LATER}}
 
 
 @pytest.mark.parametrize(
-    ("workloads", "expected"),
+    ("workloads", "counts", "since"),
     [
-        ([WAITING], WAITING),
-        ([ADMITTED, SLICE], ADMITTED),
-        ([SLICE, ADMITTED], ADMITTED),
-        ([REFUSED, SLICE], SLICE),
-        ([ADMITTED, ANEW], ANEW),
-        ([ANEW, ADMITTED], ANEW),
+        ([WAITING], WAITING, CREATED),
+        ([ADMITTED], None, CREATED),
+        ([FINISHED], None, LAST),
+        ([DELETED], None, CREATED),
+        ([ADMITTED, SLICE], None, LATER),
+        ([SLICE, ADMITTED], None, LATER),
+        ([FINISHED, SLICE], SLICE, LAST),
+        ([PREEMPTED, SLICE], SLICE, LAST),
+        ([REFUSED, SLICE], SLICE, LATER),
+        ([ADMITTED, ANEW], ANEW, LATER),
+        ([ANEW, FINISHED], ANEW, LATER),
+        ([DELETED, ANEW], ANEW, LATER),
     ],
-    ids=["one", "slices", "slices the other way", "a slice after a refusal", "made anew", "made anew, told before"],
-)
-def test_of_several_workloads_of_a_trial_the_one_counts_that_its_newest_job_may_run_by(
-    workloads: list[dict[str, Any]], expected: dict[str, Any]
+    ids=[
+        "waits", "admitted", "finished", "deleted", "slices", "slices the other way", "a slice instead of another",
+        "a slice while the other is taken back", "a slice after a refusal", "made anew", "made anew after its end",
+        "made anew while the other goes",
+    ],
+)  # fmt: skip
+def test_of_several_workloads_of_a_trial_those_of_its_newest_job_count(
+    workloads: list[dict[str, Any]], counts: dict[str, Any] | None, since: str
 ) -> None:
-    assert current(workloads, "a") is expected
+    assert held(workloads, "a") == Held(counts and read_admission(counts), since)
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.SUCCEEDED, Phase.FAILED, Phase.UNKNOWN])
-def test_only_what_runs_can_be_queued(phase: Phase) -> None:
+def test_only_what_runs_can_be_judged(phase: Phase) -> None:
     verdict = Verdict(phase)
-    assert queued(experiment("a"), verdict, {"a": WAITING}) is verdict
+    assert queued(experiment("a"), verdict, {"a": Held(read_admission(WAITING), CREATED)}) is verdict

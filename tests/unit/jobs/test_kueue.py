@@ -13,36 +13,33 @@ def condition(kind: str, status: str, reason: str, message: str = "") -> dict[st
     return {"type": kind, "status": status, "reason": reason, "message": message}
 
 
+GIVEN_UP = condition("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded", "too often")
+NO_ROOM = condition("QuotaReserved", "False", "Pending", "no room")
+
+
 @pytest.mark.parametrize(
-    ("conditions", "line", "deactivated"),
+    ("conditions", "line"),
     [
-        ([], "", ""),
-        ([condition("QuotaReserved", "True", "QuotaReserved", "fine")], "", ""),
+        ([], ""),
+        ([condition("QuotaReserved", "True", "QuotaReserved", "fine")], ""),
+        ([NO_ROOM], "no room"),
         (
-            [condition("QuotaReserved", "False", "Pending", "insufficient quota for cpu")],
-            "insufficient quota for cpu",
-            "",
-        ),
-        (
-            [
-                condition("QuotaReserved", "False", "Pending", "no room"),
-                condition("Evicted", "True", "Preempted", "to accommodate another"),
-            ],
+            [NO_ROOM, condition("Evicted", "True", "Preempted", "to accommodate another")],
             "evicted (Preempted): to accommodate another; it queues again; no room",
-            "",
         ),
-        ([condition("Evicted", "False", "Preempted", "was")], "", ""),
-        ([condition("Evicted", "False", "Deactivated", "was")], "", ""),
-        (
-            [condition("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded", "too often")],
-            "",
-            "DeactivatedDueToRequeuingLimitExceeded",
-        ),
+        ([condition("Evicted", "False", "Preempted", "was")], ""),
+        ([condition("Evicted", "False", "Deactivated", "was")], ""),
+        ([GIVEN_UP, condition("Requeued", "True", "Reactivated", "The workload was reactivated"), NO_ROOM], "no room"),
     ],
 )
-def test_read_admission(conditions: list[dict[str, str]], line: str, deactivated: str) -> None:
+def test_why_it_waits(conditions: list[dict[str, str]], line: str) -> None:
     found = read_admission({"spec": {"active": True}, "status": {"conditions": conditions}})
-    assert (found.line, found.deactivated) == (line, deactivated)
+    assert (found.line, found.deactivated) == (line, "")
+
+
+def test_kueue_may_deactivate_it() -> None:
+    found = read_admission({"spec": {"active": False}, "status": {"conditions": [GIVEN_UP]}})
+    assert (found.deactivated, found.message) == ("DeactivatedDueToRequeuingLimitExceeded", "too often")
 
 
 @pytest.mark.parametrize(("spec", "deactivated"), [({"active": False}, "Deactivated"), ({}, ""), (None, "")])
